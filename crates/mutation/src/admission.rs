@@ -1,0 +1,220 @@
+//! From an admission request to an answer, in two steps with the service account lookup between them.
+//!
+//! The core does no I/O. [`admit`] either knows the answer or says which service account it needs; the host reads it
+//! however it can, and [`PendingAdmission::answer`] finishes.
+
+use std::borrow::Cow;
+
+use crate::config::Config;
+use crate::denial::Denial;
+use crate::names::{CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE};
+use crate::plan::{Mutation, NamedServiceAccount, plan, pod_subject};
+use crate::pod_view::PodView;
+use crate::request::AdmissionRequest;
+use crate::service_account::{ServiceAccount, ServiceAccountLookup};
+use crate::settings::OptIn;
+use crate::text::object_name;
+use crate::warning::Warning;
+use crate::workload::WorkloadView;
+
+/// What a host answers: the pod is admitted with a mutation that may be empty, or it is denied.
+pub type Answer = Result<Mutation, Denial>;
+
+/// The first step's result.
+#[derive(Debug)]
+// One is made per request and taken apart at once; a box would only cost an allocation.
+#[allow(clippy::large_enum_variant)]
+pub enum Admission<'a> {
+    /// The answer needs no service account.
+    Answered(Answer),
+    /// The answer depends on a service account.
+    Pending(PendingAdmission<'a>),
+}
+
+/// A request whose answer depends on a service account.
+#[derive(Debug)]
+pub struct PendingAdmission<'a> {
+    namespace: Cow<'a, str>,
+    pod: PodView<'a>,
+    workload: Option<WorkloadView<'a>>,
+    config: &'a Config,
+}
+
+/// Answers a request, or says which service account has to be read first.
+///
+/// Only the creation of pods is mutated. Workload objects get the warnings that their pods would get. Everything else
+/// is admitted untouched.
+#[must_use]
+pub fn admit<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admission<'a> {
+    if request.is_about_pods() {
+        return if request.is_create() { admit_pod(request, config) } else { untouched(Vec::new()) };
+    }
+    if !request.is_create() && !request.is_update() {
+        return untouched(Vec::new());
+    }
+    match WorkloadView::of(request) {
+        Some(workload) => admit_workload(request, workload, config),
+        None => untouched(Vec::new()),
+    }
+}
+
+fn untouched<'a>(warnings: Vec<Warning>) -> Admission<'a> {
+    Admission::Answered(Ok(Mutation { warnings, ..Mutation::default() }))
+}
+
+fn admit_pod<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admission<'a> {
+    let Some(object) = request.object else {
+        return Admission::Answered(Err(Denial::invalid("there is no content to decode")));
+    };
+    match PodView::read(object, "pod") {
+        Ok(pod) if can_opt_in(&pod, config.opt_in) => {
+            let namespace = request.namespace.clone();
+            Admission::Pending(PendingAdmission { namespace, pod, workload: None, config })
+        }
+        Ok(pod) => untouched(warnings_of_pod(&pod, &pod_subject(&pod))),
+        Err(denial) => Admission::Answered(Err(denial)),
+    }
+}
+
+fn admit_workload<'a>(
+    request: &AdmissionRequest<'a>,
+    workload: WorkloadView<'a>,
+    config: &'a Config,
+) -> Admission<'a> {
+    let pod = match PodView::read(workload.template, workload.template_path) {
+        Ok(pod) => pod,
+        Err(denial) => {
+            return untouched(vec![Warning::pods_would_be_denied(&workload.subject, &denial.message)]);
+        }
+    };
+    if can_opt_in(&pod, config.opt_in) {
+        let namespace = request.namespace.clone();
+        return Admission::Pending(PendingAdmission { namespace, pod, workload: Some(workload), config });
+    }
+    let mut warnings = warnings_of_pod(&pod, &workload.subject);
+    if workload.has_opt_in_label {
+        warnings.push(Warning::label_on_workload_only(&workload.subject));
+    }
+    untouched(warnings)
+}
+
+/// Whether the pod's label says "true".
+fn is_labelled(pod: &PodView<'_>) -> bool {
+    pod.opt_in_label() == Some(OPT_IN_VALUE)
+}
+
+/// Whether the pod is opted in whatever its service account says: such a pod is denied when that cannot be read.
+fn is_opted_in_by_itself(pod: &PodView<'_>, opt_in: OptIn) -> bool {
+    match opt_in {
+        OptIn::All => true,
+        OptIn::Pod | OptIn::PodOrServiceAccount => is_labelled(pod),
+        OptIn::ServiceAccount => false,
+    }
+}
+
+/// Whether the pod can turn out to be opted in, so that its service account has to be read.
+fn can_opt_in(pod: &PodView<'_>, opt_in: OptIn) -> bool {
+    is_opted_in_by_itself(pod, opt_in) || matches!(opt_in, OptIn::ServiceAccount | OptIn::PodOrServiceAccount)
+}
+
+/// Warnings that need nothing but the pod.
+fn warnings_of_pod(pod: &PodView<'_>, subject: &str) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if let Some(value) = pod.opt_in_label().filter(|value| *value != OPT_IN_VALUE) {
+        warnings.push(Warning::label_value(subject, value));
+    }
+    if pod.annotation(OPT_IN_LABEL).is_some() {
+        warnings.push(Warning::label_is_annotation(subject));
+    }
+    if pod.annotation(CLIENT_ID_ANNOTATION).is_some() {
+        warnings.push(Warning::client_id_on_pod(subject));
+    }
+    warnings
+}
+
+impl PendingAdmission<'_> {
+    /// Namespace of the service account to read.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Name of the service account to read.
+    #[must_use]
+    pub fn service_account_name(&self) -> &str {
+        self.pod.service_account_name()
+    }
+
+    /// Finishes with what reading the service account came to.
+    ///
+    /// # Errors
+    /// The pod is opted in and cannot be mutated: its service account is missing or unreadable, or asks for something
+    /// that cannot be given.
+    pub fn answer(self, lookup: ServiceAccountLookup) -> Answer {
+        let subject = match &self.workload {
+            Some(workload) => workload.subject.clone(),
+            None => pod_subject(&self.pod),
+        };
+        let mut warnings = warnings_of_pod(&self.pod, &subject);
+        let answer = self.answer_for_pod(lookup, &subject, &mut warnings);
+        let Some(workload) = &self.workload else {
+            return answer.map(|mutation| {
+                warnings.extend(mutation.warnings);
+                Mutation { warnings, ..mutation }
+            });
+        };
+        match answer {
+            Ok(mutation) => warnings.extend(mutation.warnings),
+            Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
+        }
+        if workload.has_opt_in_label && !is_labelled(&self.pod) {
+            warnings.push(Warning::label_on_workload_only(&subject));
+        }
+        Ok(Mutation { warnings, ..Mutation::default() })
+    }
+
+    fn answer_for_pod(
+        &self,
+        lookup: ServiceAccountLookup,
+        subject: &str,
+        warnings: &mut Vec<Warning>,
+    ) -> Answer {
+        let (namespace, name) = (&*self.namespace, self.service_account_name());
+        let is_opted_in_by_itself = is_opted_in_by_itself(&self.pod, self.config.opt_in);
+        match lookup {
+            ServiceAccountLookup::Found(account) => {
+                if !is_opted_in_by_itself && !account.is_opted_in() {
+                    self.warn_of_useless_label(&account, subject, warnings);
+                    return Ok(Mutation::default());
+                }
+                plan(&self.pod, NamedServiceAccount { namespace, name, account: &account }, self.config)
+            }
+            ServiceAccountLookup::Missing if is_opted_in_by_itself => {
+                Err(Denial::service_account_not_found(name))
+            }
+            ServiceAccountLookup::Failed(reason) if is_opted_in_by_itself => {
+                Err(Denial::service_account_unreadable(namespace, name, &reason))
+            }
+            ServiceAccountLookup::Missing => Ok(Mutation::default()),
+            ServiceAccountLookup::Failed(reason) => {
+                warnings.push(Warning::service_account_unreadable(namespace, name, &reason));
+                Ok(Mutation::default())
+            }
+        }
+    }
+
+    /// Signs that someone meant to opt this pod in, and did so where nobody looks.
+    fn warn_of_useless_label(&self, account: &ServiceAccount, subject: &str, warnings: &mut Vec<Warning>) {
+        let account_name = object_name(&self.namespace, self.service_account_name());
+        let account_subject = format!("service account {account_name}");
+        if is_labelled(&self.pod) {
+            warnings.push(Warning::label_on_pod_only(subject, &account_name));
+        }
+        if let Some(value) = account.opt_in_label.as_deref() {
+            warnings.push(Warning::label_value(&account_subject, value));
+        }
+        if account.misplaced.opt_in_as_annotation {
+            warnings.push(Warning::label_is_annotation(&account_subject));
+        }
+    }
+}

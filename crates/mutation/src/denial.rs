@@ -1,0 +1,51 @@
+//! Why a pod is refused.
+
+use std::fmt;
+
+/// A refusal of the whole request: the pod is not created.
+///
+/// `message` is one sentence for the person who created the pod; texts that upstream has too are upstream's
+/// (`spec/upstream-webhook.md` 1.13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// HTTP status of the answer: 400 for a pod that cannot be right, 404 for a missing service account, 500 when a
+    /// retry may succeed.
+    pub code: u16,
+    /// Human-readable reason.
+    pub message: String,
+}
+
+impl Denial {
+    /// The request can only succeed after someone changes the pod, its service account or the settings.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self { code: 400, message: message.into() }
+    }
+
+    /// The service account does not exist. The text is the API server's own, as upstream passes it on.
+    #[must_use]
+    pub fn service_account_not_found(name: &str) -> Self {
+        Self {
+            code: 404,
+            message: format!("serviceaccounts \"{}\" not found", crate::text::printable(name, 253)),
+        }
+    }
+
+    /// The service account could not be read; controllers retry such answers.
+    #[must_use]
+    pub fn service_account_unreadable(namespace: &str, name: &str, reason: &str) -> Self {
+        let name = crate::text::object_name(namespace, name);
+        Self {
+            code: 500,
+            message: format!("cannot read service account {name}: {}", crate::text::printable(reason, 512)),
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Denial {}

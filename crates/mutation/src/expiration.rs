@@ -1,0 +1,55 @@
+//! How long the projected token lives.
+
+use crate::config::TOKEN_EXPIRATION_SECONDS;
+use crate::denial::Denial;
+use crate::go_int::parse_int;
+
+/// Seconds from the pod's annotation, else the service account's, else the setting. An empty annotation counts as
+/// absent (`spec/upstream-webhook.md` 1.7).
+///
+/// # Errors
+/// The annotation that counts is no integer or out of bounds; upstream's text.
+pub fn token_expiration(
+    pod: Option<&str>,
+    service_account: Option<&str>,
+    default: i64,
+) -> Result<i64, Denial> {
+    let annotated = [pod, service_account].into_iter().flatten().find(|value| !value.is_empty());
+    let Some(value) = annotated else { return Ok(default) };
+    let seconds = parse_int(value, 64).map_err(Denial::invalid)?;
+    if !TOKEN_EXPIRATION_SECONDS.contains(&seconds) {
+        return Err(Denial::invalid(format!(
+            "token expiration {seconds} not valid. Expected value to be between 3600 and 86400"
+        )));
+    }
+    Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::token_expiration;
+
+    fn seconds(pod: Option<&str>, account: Option<&str>) -> Result<i64, String> {
+        token_expiration(pod, account, 3600).map_err(|denial| denial.message)
+    }
+
+    #[test]
+    fn the_pod_goes_before_the_service_account_and_empty_is_absent() {
+        assert_eq!(seconds(None, None), Ok(3600));
+        assert_eq!(seconds(None, Some("4800")), Ok(4800));
+        assert_eq!(seconds(Some("4000"), Some("4800")), Ok(4000));
+        assert_eq!(seconds(Some(""), Some("4800")), Ok(4800));
+        assert_eq!(seconds(Some("4000"), Some("bad")), Ok(4000));
+    }
+
+    #[test]
+    fn bounds_are_inclusive() {
+        assert_eq!(seconds(Some("3600"), None), Ok(3600));
+        assert_eq!(seconds(Some("86400"), None), Ok(86400));
+        for value in ["3599", "86401", "-1"] {
+            let text =
+                format!("token expiration {value} not valid. Expected value to be between 3600 and 86400");
+            assert_eq!(seconds(Some(value), None), Err(text));
+        }
+    }
+}

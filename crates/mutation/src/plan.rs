@@ -1,0 +1,208 @@
+//! The decision: what one opted-in pod gets. One pure function of the pod, its service account and the configuration.
+
+use crate::config::{Config, TokenEndpointConfig, is_guid};
+use crate::denial::Denial;
+use crate::environment::{Environment, EnvironmentValues};
+use crate::expiration::token_expiration;
+use crate::names::{
+    PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
+};
+use crate::patch::{Fragment, Patch, container_path};
+use crate::pod_view::{ContainerView, PodView};
+use crate::proxy::ProxyRequest;
+use crate::service_account::ServiceAccount;
+use crate::settings::TokenVolumeLayout;
+use crate::skip_list::SkipList;
+use crate::text::{object_name, printable};
+use crate::token_volume::{TokenSources, TokenVolume};
+use crate::warning::Warning;
+
+/// What happens to an admitted pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Mutation {
+    /// The change; empty when there is nothing to do.
+    pub patch: Patch,
+    /// What the person who created the pod is told, in a fixed order.
+    pub warnings: Vec<Warning>,
+    /// What the API server's audit log keeps, by key; empty for a pod that was not opted in.
+    pub audit: Vec<(&'static str, String)>,
+}
+
+/// The service account of a pod, by name.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedServiceAccount<'a> {
+    /// Namespace of the request.
+    pub namespace: &'a str,
+    /// Name of the service account.
+    pub name: &'a str,
+    /// What was read of it.
+    pub account: &'a ServiceAccount,
+}
+
+/// Plans the mutation of an opted-in pod, in upstream's order (`spec/upstream-webhook.md` 1.2).
+///
+/// # Errors
+/// The pod or its service account asks for something that cannot be given.
+pub fn plan(
+    pod: &PodView<'_>,
+    identity: NamedServiceAccount<'_>,
+    config: &Config,
+) -> Result<Mutation, Denial> {
+    let account = identity.account;
+    let proxy = ProxyRequest::of(pod)?;
+    let expiration_seconds = token_expiration(
+        pod.annotation(TOKEN_EXPIRATION_ANNOTATION),
+        account.token_expiration.as_deref(),
+        config.token_expiration_seconds,
+    )?;
+    if config.require_client_id && account.client_id().is_empty() {
+        let name = object_name(identity.namespace, identity.name);
+        return Err(Denial::invalid(format!(
+            "service account {name} has no annotation azure.workload.identity/client-id, which requireClientId demands"
+        )));
+    }
+
+    let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION));
+    let wants_endpoint = token_endpoint(pod, config);
+    // The oldest layout comes from releases that had no token endpoint.
+    let is_endpoint_served = config.token_volume != TokenVolumeLayout::AzureIdentityToken;
+    let endpoint = wants_endpoint.filter(|_| is_endpoint_served);
+    let volume = TokenVolume::of(pod, config.token_volume);
+    let environment = Environment::new(
+        EnvironmentValues {
+            client_id: account.client_id(),
+            tenant_id: account.tenant_id.as_deref().unwrap_or(&config.tenant_id),
+            token_file: &volume.token_file,
+            ca_file: &volume.ca_file,
+            authority_host: &config.authority_host,
+        },
+        endpoint,
+    );
+
+    let mut patch = Patch::default();
+    let equipped = equipped_containers(pod, &skip_list);
+    for (list, index, container) in &equipped {
+        let path = container_path(list, *index, "env");
+        let missing = environment.missing(&container.env);
+        patch.append(&path, container.env.is_empty(), missing, Fragment::Env, Fragment::EnvVar);
+        volume.mount_into(container, list, *index, &mut patch);
+    }
+    if let Some(proxy) = &proxy {
+        let equip = |name: &str| {
+            if skip_list.contains(name) {
+                (Vec::new(), Vec::new())
+            } else {
+                (environment.missing(&[]), vec![volume.mount()])
+            }
+        };
+        proxy.add_to(pod, &config.proxy, equip, &mut patch);
+    }
+    let audience = endpoint.map_or(&config.audience, |endpoint| &endpoint.audience);
+    let sources = TokenSources { audience, expiration_seconds, token_endpoint: endpoint };
+    volume.add_to(pod, &equipped, sources, &mut patch);
+    if !pod.has_spec() {
+        patch = patch.into_new_spec();
+    }
+
+    let mut warnings = Vec::new();
+    warn_of_service_account(identity, &mut warnings);
+    warn_of_skip_list(pod, &skip_list, proxy.is_some(), &mut warnings);
+    for (_, _, container) in equipped {
+        warn_of_container(container, &environment, &volume, &mut warnings);
+    }
+    if let Some(name) = volume.stand_in(pod) {
+        warnings.push(Warning::token_volume_elsewhere(name, &volume.name));
+    }
+    if proxy.is_some() && pod.is_windows() {
+        warnings.push(Warning::proxy_on_windows(&pod_subject(pod)));
+    }
+    if wants_endpoint.is_some() && !is_endpoint_served {
+        warnings.push(Warning::token_endpoint_unavailable(&pod_subject(pod)));
+    }
+    let audit = vec![
+        ("service-account", object_name(identity.namespace, identity.name)),
+        ("client-id", printable(account.client_id(), 100)),
+        ("token-volume", volume.name.clone()),
+    ];
+    Ok(Mutation { patch, warnings, audit })
+}
+
+/// The pod for a message.
+pub(crate) fn pod_subject(pod: &PodView<'_>) -> String {
+    format!("pod {}", printable(&pod.display_name(), 63))
+}
+
+/// The token endpoint, if it is configured and the pod asks for it.
+fn token_endpoint<'c>(pod: &PodView<'_>, config: &'c Config) -> Option<&'c TokenEndpointConfig> {
+    let endpoint = config.token_endpoint.as_ref()?;
+    pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
+}
+
+/// A container that gets the environment and the mount, with the name of its list and its place in it.
+pub(crate) type EquippedContainer<'v, 'a> = (&'static str, usize, &'v ContainerView<'a>);
+
+/// All containers but the skipped ones, init containers first.
+fn equipped_containers<'v, 'a>(
+    pod: &'v PodView<'a>,
+    skip_list: &SkipList<'_>,
+) -> Vec<EquippedContainer<'v, 'a>> {
+    let mut equipped = Vec::new();
+    for (list, containers) in [("initContainers", pod.init_containers()), ("containers", pod.containers())] {
+        for (index, container) in containers.iter().enumerate() {
+            if !skip_list.contains(&container.name) {
+                equipped.push((list, index, container));
+            }
+        }
+    }
+    equipped
+}
+
+fn warn_of_service_account(identity: NamedServiceAccount<'_>, warnings: &mut Vec<Warning>) {
+    let NamedServiceAccount { namespace, name, account } = identity;
+    if account.client_id().is_empty() {
+        warnings.push(Warning::no_client_id(namespace, name));
+    } else if !is_guid(account.client_id()) {
+        warnings.push(Warning::client_id_not_guid(namespace, name, account.client_id()));
+    }
+    if account.misplaced.client_id_as_label {
+        warnings.push(Warning::client_id_is_label(namespace, name));
+    }
+    if account.tenant_id.as_deref() == Some("") {
+        warnings.push(Warning::tenant_id_empty(namespace, name));
+    }
+}
+
+fn warn_of_skip_list(
+    pod: &PodView<'_>,
+    skip_list: &SkipList<'_>,
+    has_proxy: bool,
+    warnings: &mut Vec<Warning>,
+) {
+    for name in skip_list.names() {
+        let is_proxy = has_proxy && matches!(name, PROXY_CONTAINER | PROXY_INIT_CONTAINER);
+        if !is_proxy && !pod.has_container(name) {
+            warnings.push(Warning::skipped_container_unknown(&pod_subject(pod), name));
+        }
+    }
+}
+
+fn warn_of_container(
+    container: &ContainerView<'_>,
+    environment: &Environment<'_>,
+    volume: &TokenVolume,
+    warnings: &mut Vec<Warning>,
+) {
+    for variable in &container.env {
+        let injected = environment.value(&variable.name);
+        let is_other = |own: &str| injected.is_some_and(|injected| injected != own);
+        if variable.value().is_some_and(is_other) {
+            warnings.push(Warning::variable_kept(&container.name, &variable.name));
+        }
+    }
+    let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
+    for mount in &container.volume_mounts {
+        if mount.name != volume.name && occupies(&mount.mount_path) {
+            warnings.push(Warning::mount_path_occupied(&container.name, &mount.name));
+        }
+    }
+}

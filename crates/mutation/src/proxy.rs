@@ -1,0 +1,151 @@
+//! The proxy sidecar, for programs that only know the instance metadata service (`spec/upstream-webhook.md` 1.9).
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EnvVar, ExecAction, Lifecycle, LifecycleHandler, SecurityContext,
+    VolumeMount,
+};
+
+use crate::config::ProxyConfig;
+use crate::denial::Denial;
+use crate::environment::variable;
+use crate::go_int::parse_int;
+use crate::names::{INJECT_PROXY_ANNOTATION, PROXY_CONTAINER, PROXY_INIT_CONTAINER, PROXY_PORT_ANNOTATION};
+use crate::patch::{Fragment, Patch};
+use crate::pod_view::PodView;
+use crate::settings::Choice as _;
+
+const DEFAULT_PORT: i32 = 8000;
+
+/// A pod's wish for the proxy sidecar.
+#[derive(Debug)]
+pub struct ProxyRequest {
+    port: i32,
+}
+
+impl ProxyRequest {
+    /// Reads the pod's annotations; none when the sidecar is not asked for.
+    ///
+    /// # Errors
+    /// The pod shares the node's network, or the port cannot be used.
+    pub fn of(pod: &PodView<'_>) -> Result<Option<Self>, Denial> {
+        let Some(wish) = pod.annotation(INJECT_PROXY_ANNOTATION) else { return Ok(None) };
+        if wish.eq_ignore_ascii_case("false") {
+            return Ok(None);
+        }
+        if pod.host_network() {
+            return Err(Denial::invalid("hostNetwork is set to true, cannot inject proxy sidecar"));
+        }
+        Ok(Some(Self { port: pod.annotation(PROXY_PORT_ANNOTATION).map_or(Ok(DEFAULT_PORT), port)? }))
+    }
+
+    /// Adds the containers that are not there yet. `equip` gives each its environment and mounts.
+    pub(crate) fn add_to(
+        &self,
+        pod: &PodView<'_>,
+        config: &ProxyConfig,
+        equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
+        patch: &mut Patch,
+    ) {
+        let sidecar = (!pod.has_container(PROXY_CONTAINER)).then(|| self.sidecar(config, &equip));
+        let init = (!pod.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
+        let (first_init, first) = if config.native_sidecar { (sidecar, None) } else { (None, sidecar) };
+
+        insert("/spec/initContainers", pod.init_containers().is_empty(), first_init, init, patch);
+        insert("/spec/containers", pod.containers().is_empty(), first, None, patch);
+    }
+
+    fn sidecar(
+        &self,
+        config: &ProxyConfig,
+        equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
+    ) -> Container {
+        let (env, mounts) = equip(PROXY_CONTAINER);
+        let port = format!("--proxy-port={}", self.port);
+        let log_level = format!("--log-level={}", config.log_level.word());
+        let probe = vec!["/proxy".to_owned(), port.clone(), "--probe".to_owned(), log_level.clone()];
+        Container {
+            name: PROXY_CONTAINER.to_owned(),
+            image: Some(config.image.clone()),
+            image_pull_policy: Some("IfNotPresent".to_owned()),
+            args: Some(vec![port, log_level]),
+            ports: Some(vec![ContainerPort { container_port: self.port, ..ContainerPort::default() }]),
+            lifecycle: Some(Lifecycle {
+                post_start: Some(LifecycleHandler {
+                    exec: Some(ExecAction { command: Some(probe) }),
+                    ..LifecycleHandler::default()
+                }),
+                ..Lifecycle::default()
+            }),
+            security_context: Some(SecurityContext {
+                allow_privilege_escalation: Some(false),
+                capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+                privileged: Some(false),
+                read_only_root_filesystem: Some(true),
+                run_as_non_root: Some(true),
+                ..SecurityContext::default()
+            }),
+            restart_policy: config.native_sidecar.then(|| "Always".to_owned()),
+            env: some(env),
+            volume_mounts: some(mounts),
+            ..Container::default()
+        }
+    }
+
+    fn init(
+        &self,
+        config: &ProxyConfig,
+        equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
+    ) -> Container {
+        let (env, mounts) = equip(PROXY_INIT_CONTAINER);
+        let port = variable("PROXY_PORT", &self.port.to_string());
+        Container {
+            name: PROXY_INIT_CONTAINER.to_owned(),
+            image: Some(config.init_image.clone()),
+            image_pull_policy: Some("IfNotPresent".to_owned()),
+            security_context: Some(SecurityContext {
+                capabilities: Some(Capabilities {
+                    add: Some(vec!["NET_ADMIN".to_owned()]),
+                    drop: Some(vec!["ALL".to_owned()]),
+                }),
+                privileged: Some(true),
+                run_as_non_root: Some(false),
+                run_as_user: Some(0),
+                ..SecurityContext::default()
+            }),
+            env: Some(std::iter::once(port).chain(env).collect()),
+            volume_mounts: some(mounts),
+            ..Container::default()
+        }
+    }
+}
+
+fn port(annotation: &str) -> Result<i32, Denial> {
+    let number = parse_int(annotation, 32)
+        .map_err(|problem| Denial::invalid(format!("failed to parse proxy sidecar port: {problem}")))?;
+    i32::try_from(number).ok().filter(|port| (1..=65535).contains(port)).ok_or_else(|| {
+        Denial::invalid(format!(
+            "proxy sidecar port {number} not valid. Expected value to be between 1 and 65535"
+        ))
+    })
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// Puts `first` before and `last` behind the containers of a list.
+fn insert(path: &str, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
+    if is_empty {
+        let both = first.into_iter().chain(last).collect();
+        patch.append(path, true, both, Fragment::Containers, |container| {
+            Fragment::Container(Box::new(container))
+        });
+        return;
+    }
+    if let Some(container) = last {
+        patch.add(format!("{path}/-"), Fragment::Container(Box::new(container)));
+    }
+    if let Some(container) = first {
+        patch.add(format!("{path}/0"), Fragment::Container(Box::new(container)));
+    }
+}

@@ -1,0 +1,70 @@
+//! The fields of an admission request that the decision needs, borrowed from its text.
+
+use std::borrow::Cow;
+
+use crate::json::{TypeError, Value};
+
+/// An `AdmissionRequest` of `admission.k8s.io/v1` or `v1beta1`. What is not named here is ignored.
+#[derive(Debug)]
+pub struct AdmissionRequest<'a> {
+    /// The request's id.
+    pub uid: Cow<'a, str>,
+    /// Namespace of the object.
+    pub namespace: Cow<'a, str>,
+    /// API group of the object, empty for the core group.
+    pub group: Cow<'a, str>,
+    /// Kind of the object, for example `Pod`.
+    pub kind: Cow<'a, str>,
+    /// The object; none for a DELETE.
+    pub object: Option<Value<'a>>,
+    operation: Cow<'a, str>,
+    sub_resource: Cow<'a, str>,
+    resource: (Cow<'a, str>, Cow<'a, str>),
+}
+
+impl<'a> AdmissionRequest<'a> {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// One sentence that names the path of the field that has the wrong type.
+    pub fn read(request: Value<'a>) -> Result<Self, String> {
+        let read = |request: Value<'a>| {
+            let request = request.object()?;
+            let pair = |key: &str, name: &'static str| {
+                let Some(value) = request.optional_object(key)? else { return Ok(Default::default()) };
+                Ok::<_, TypeError<'a>>((value.text_or_empty("group")?, value.text_or_empty(name)?))
+            };
+            let (group, kind) = pair("kind", "kind")?;
+            Ok(Self {
+                uid: request.text_or_empty("uid")?,
+                namespace: request.text_or_empty("namespace")?,
+                group,
+                kind,
+                object: request.get("object"),
+                operation: request.text_or_empty("operation")?,
+                sub_resource: request.text_or_empty("subResource")?,
+                resource: pair("resource", "resource")?,
+            })
+        };
+        read(request).map_err(|error: TypeError<'_>| error.sentence("admission request", request))
+    }
+
+    /// Whether an object is created, not one of its subresources.
+    #[must_use]
+    pub fn is_create(&self) -> bool {
+        self.operation == "CREATE" && self.sub_resource.is_empty()
+    }
+
+    /// Whether an object is updated, not one of its subresources.
+    #[must_use]
+    pub fn is_update(&self) -> bool {
+        self.operation == "UPDATE" && self.sub_resource.is_empty()
+    }
+
+    /// Whether the request is about pods.
+    #[must_use]
+    pub fn is_about_pods(&self) -> bool {
+        let (group, resource) = &self.resource;
+        self.group.is_empty() && self.kind == "Pod" && group.is_empty() && resource == "pods"
+    }
+}

@@ -1,0 +1,109 @@
+//! What is read from a pod's service account: its label and its annotations.
+
+use crate::json::{Json, TypeError, Value};
+use crate::names::{
+    CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE, TENANT_ID_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
+};
+use crate::pod_view::PrefixedEntries;
+
+/// The part of a `ServiceAccount` that decides about its pods.
+///
+/// Absent and empty differ for `tenant_id` only: an empty annotation suppresses `AZURE_TENANT_ID`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Value of the label `azure.workload.identity/use`.
+    pub opt_in_label: Option<Box<str>>,
+    /// Annotation `azure.workload.identity/client-id`.
+    pub client_id: Option<Box<str>>,
+    /// Annotation `azure.workload.identity/tenant-id`.
+    pub tenant_id: Option<Box<str>>,
+    /// Annotation `azure.workload.identity/service-account-token-expiration`.
+    pub token_expiration: Option<Box<str>>,
+    /// What stands where nothing reads it.
+    pub misplaced: MisplacedKeys,
+}
+
+/// Labels written as annotations and the other way round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MisplacedKeys {
+    /// The opt-in label, written as an annotation.
+    pub opt_in_as_annotation: bool,
+    /// The client id, written as a label.
+    pub client_id_as_label: bool,
+}
+
+impl ServiceAccount {
+    /// Reads the labels and annotations of a service account.
+    pub fn new<'a>(
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+        annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut account = Self::default();
+        for (key, value) in labels {
+            match key {
+                OPT_IN_LABEL => account.opt_in_label = Some(value.into()),
+                CLIENT_ID_ANNOTATION => account.misplaced.client_id_as_label = true,
+                _ => {}
+            }
+        }
+        for (key, value) in annotations {
+            match key {
+                CLIENT_ID_ANNOTATION => account.client_id = Some(value.into()),
+                TENANT_ID_ANNOTATION => account.tenant_id = Some(value.into()),
+                TOKEN_EXPIRATION_ANNOTATION => account.token_expiration = Some(value.into()),
+                OPT_IN_LABEL => account.misplaced.opt_in_as_annotation = true,
+                _ => {}
+            }
+        }
+        account
+    }
+
+    /// Whether the service account opts its pods in.
+    #[must_use]
+    pub fn is_opted_in(&self) -> bool {
+        self.opt_in_label.as_deref() == Some(OPT_IN_VALUE)
+    }
+
+    /// The client id, empty when there is none.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+}
+
+/// What reading a service account came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceAccountLookup {
+    /// It exists.
+    Found(ServiceAccount),
+    /// It does not exist.
+    Missing,
+    /// It could not be read, for this reason.
+    Failed(String),
+}
+
+impl ServiceAccount {
+    /// Reads a `ServiceAccount` manifest.
+    ///
+    /// # Errors
+    /// One sentence that names the path of the field that has the wrong type.
+    pub fn read<'a>(manifest: Value<'a>) -> Result<Self, String> {
+        let read = |manifest: Value<'a>| {
+            let Some(metadata) = manifest.object()?.optional_object("metadata")? else {
+                return Ok(Self::default());
+            };
+            let labels = PrefixedEntries::read(metadata, "labels")?;
+            let annotations = PrefixedEntries::read(metadata, "annotations")?;
+            Ok(Self::new(labels.iter(), annotations.iter()))
+        };
+        read(manifest).map_err(|error: TypeError<'a>| error.sentence("service account", manifest))
+    }
+
+    /// Reads the JSON text of a `ServiceAccount` manifest.
+    ///
+    /// # Errors
+    /// The text is not JSON, or as [`ServiceAccount::read`].
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        Self::read(Json::parse(text)?.root())
+    }
+}

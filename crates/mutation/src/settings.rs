@@ -1,0 +1,406 @@
+//! The settings as a person writes them: one type for the policy, the webhook host and the command line.
+//!
+//! Keys are camelCase and unknown keys are refused. [`Config::new`](crate::Config::new) checks the values.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::json::{Json, TypeError, Value};
+use crate::text::printable;
+
+/// Settings in their written form; `docs/settings.md` explains each key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Azure tenant: a GUID or a verified domain name. Required.
+    pub tenant_id: Option<String>,
+    /// Cloud name as upstream accepts it, any case; gives the authority host. Default `AzurePublicCloud`.
+    pub azure_environment: Option<String>,
+    /// https URL of the authority; wins over `azure_environment`.
+    pub authority_host: Option<String>,
+    /// Audience of the projected token. Default `api://AzureADTokenExchange`.
+    pub audience: Option<String>,
+    /// Life of the token in seconds where neither pod nor service account says. Default 3600.
+    pub token_expiration_seconds: Option<i64>,
+    /// Who is mutated. Default [`OptIn::PodOrServiceAccount`].
+    pub opt_in: Option<OptIn>,
+    /// Layout of the token volume. Default [`TokenVolumeLayout::AzureIdentityToken`].
+    pub token_volume: Option<TokenVolumeLayout>,
+    /// Deny, rather than warn, when an opted-in pod's service account has no client id. Default false.
+    pub require_client_id: Option<bool>,
+    /// The proxy sidecar.
+    pub proxy: Option<ProxySettings>,
+    /// AKS identity binding; absent means that no pod can ask for it.
+    pub token_endpoint: Option<TokenEndpointSettings>,
+}
+
+/// Settings of the proxy sidecar.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProxySettings {
+    /// Image of the sidecar.
+    pub image: Option<String>,
+    /// Image of the init container that redirects traffic.
+    pub init_image: Option<String>,
+    /// Init container with `restartPolicy: Always` (true) or an ordinary container (false). Default true.
+    pub native_sidecar: Option<bool>,
+    /// Log level of the sidecar. Default [`ProxyLogLevel::Info`].
+    pub log_level: Option<ProxyLogLevel>,
+}
+
+/// Settings of the token endpoint (AKS identity binding, `spec/upstream-webhook.md` 1.10).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TokenEndpointSettings {
+    /// A pod asks for the endpoint by the annotation `azure.workload.identity/use-<suffix>: "true"`. Required.
+    pub annotation_suffix: Option<String>,
+    /// Audience of the token of such pods. Required, and other than the default audience.
+    pub audience: Option<String>,
+    /// https URL of the endpoint, given to the pod as `AZURE_KUBERNETES_TOKEN_PROXY`.
+    pub token_proxy: Option<String>,
+    /// TLS server name, given to the pod as `AZURE_KUBERNETES_SNI_NAME`.
+    pub sni_name: Option<String>,
+    /// CA certificate of the endpoint, PEM, given to the pod as `AZURE_KUBERNETES_CA_DATA`.
+    pub ca_data: Option<String>,
+    /// `ConfigMap` in the pod's namespace whose key `ca.crt` is the CA certificate.
+    pub ca_config_map_name: Option<String>,
+    /// Cluster trust bundle that holds the CA certificate.
+    pub ca_trust_bundle: Option<CaTrustBundleSettings>,
+}
+
+/// Which cluster trust bundles hold the token endpoint's CA.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CaTrustBundleSettings {
+    /// Signer of the bundles. Required.
+    pub signer_name: Option<String>,
+    /// Labels of the bundles; absent selects none, `{}` selects all.
+    pub label_selector: Option<LabelSelectorSettings>,
+}
+
+/// A label selector as Kubernetes writes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LabelSelectorSettings {
+    /// Labels that must have these values.
+    pub match_labels: BTreeMap<String, String>,
+    /// Conditions that must hold as well.
+    pub match_expressions: Vec<LabelSelectorRequirementSettings>,
+}
+
+/// One condition of a label selector.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LabelSelectorRequirementSettings {
+    /// The label. Required.
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`. Required.
+    pub operator: String,
+    /// The values of `In` and `NotIn`.
+    pub values: Vec<String>,
+}
+
+/// Who is mutated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OptIn {
+    /// Pods that carry the label (upstream since v1.0).
+    Pod,
+    /// Pods whose service account carries the label (upstream up to v0.10).
+    ServiceAccount,
+    /// Either.
+    #[default]
+    PodOrServiceAccount,
+    /// Every pod that the webhook's selectors let through.
+    All,
+}
+
+/// Name and paths of the token volume (`spec/upstream-webhook.md` 0).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TokenVolumeLayout {
+    /// One fixed name, mounted at `/var/run/secrets/azure/tokens` (upstream v0.8 to v1.5).
+    #[default]
+    AzureIdentityToken,
+    /// A name derived from the pod's, mounted at `/var/run/secrets/azure/wi` (upstream v1.6.0).
+    Reserved,
+    /// A name and a mount path derived from the pod's name (upstream after v1.6.0).
+    ReservedPerPod,
+}
+
+/// Log level of the proxy sidecar.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProxyLogLevel {
+    /// An empty `--log-level=`, as upstream passes on when it has none itself.
+    Unset,
+    /// Information.
+    #[default]
+    Info,
+    /// Debugging.
+    Debug,
+    /// Tracing.
+    Trace,
+    /// Everything.
+    All,
+}
+
+/// A setting that is one of a few words.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// The words and what they mean.
+    const WORDS: &'static [(&'static str, Self)];
+    /// The words in a sentence.
+    const ACCEPTED: &'static str;
+
+    /// What a word means.
+    #[must_use]
+    fn from_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(written, _)| *written == word).map(|(_, choice)| *choice)
+    }
+
+    /// The word.
+    #[must_use]
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(written, _)| written)
+    }
+}
+
+impl Choice for OptIn {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("pod", Self::Pod),
+        ("serviceAccount", Self::ServiceAccount),
+        ("podOrServiceAccount", Self::PodOrServiceAccount),
+        ("all", Self::All),
+    ];
+    const ACCEPTED: &'static str = "pod, serviceAccount, podOrServiceAccount or all";
+}
+
+impl Choice for TokenVolumeLayout {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("azure-identity-token", Self::AzureIdentityToken),
+        ("reserved", Self::Reserved),
+        ("reserved-per-pod", Self::ReservedPerPod),
+    ];
+    const ACCEPTED: &'static str = "azure-identity-token, reserved or reserved-per-pod";
+}
+
+impl Choice for ProxyLogLevel {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("", Self::Unset),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+        ("all", Self::All),
+    ];
+    const ACCEPTED: &'static str = "empty, info, debug, trace or all";
+}
+
+impl Settings {
+    /// Reads settings from JSON text.
+    ///
+    /// # Errors
+    /// The text is not JSON, or as [`Settings::read`].
+    pub fn from_json(text: &str) -> Result<Self, SettingsError> {
+        let json = Json::parse(text)
+            .map_err(|problem| SettingsError::sentence(format!("the settings are {problem}")))?;
+        Self::read(json.root())
+    }
+
+    /// Reads settings from a JSON value.
+    ///
+    /// # Errors
+    /// A key is unknown or a value has the wrong type; the error names key, value and what is accepted.
+    pub fn read(settings: Value<'_>) -> Result<Self, SettingsError> {
+        let mut reader = Reader { settings, error: None };
+        let read = reader.settings(settings);
+        match reader.error {
+            None => Ok(read),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// Reads settings and keeps the first error. What cannot be read is absent in the result, which then is not used.
+struct Reader<'a> {
+    settings: Value<'a>,
+    error: Option<SettingsError>,
+}
+
+impl<'a> Reader<'a> {
+    fn settings(&mut self, value: Value<'a>) -> Settings {
+        const KEYS: &[&str] = &[
+            "tenantId",
+            "azureEnvironment",
+            "authorityHost",
+            "audience",
+            "tokenExpirationSeconds",
+            "optIn",
+            "tokenVolume",
+            "requireClientId",
+            "proxy",
+            "tokenEndpoint",
+        ];
+        self.check_keys(value, KEYS);
+        Settings {
+            tenant_id: self.text(value, "tenantId"),
+            azure_environment: self.text(value, "azureEnvironment"),
+            authority_host: self.text(value, "authorityHost"),
+            audience: self.text(value, "audience"),
+            token_expiration_seconds: self.typed(value.optional_integer("tokenExpirationSeconds")).flatten(),
+            opt_in: self.choice(value, "optIn"),
+            token_volume: self.choice(value, "tokenVolume"),
+            require_client_id: self.typed(value.optional_flag("requireClientId")).flatten(),
+            proxy: value.get("proxy").map(|value| self.proxy(value)),
+            token_endpoint: value.get("tokenEndpoint").map(|value| self.token_endpoint(value)),
+        }
+    }
+
+    fn proxy(&mut self, value: Value<'a>) -> ProxySettings {
+        self.check_keys(value, &["image", "initImage", "nativeSidecar", "logLevel"]);
+        ProxySettings {
+            image: self.text(value, "image"),
+            init_image: self.text(value, "initImage"),
+            native_sidecar: self.typed(value.optional_flag("nativeSidecar")).flatten(),
+            log_level: self.choice(value, "logLevel"),
+        }
+    }
+
+    fn token_endpoint(&mut self, value: Value<'a>) -> TokenEndpointSettings {
+        const KEYS: &[&str] = &[
+            "annotationSuffix",
+            "audience",
+            "tokenProxy",
+            "sniName",
+            "caData",
+            "caConfigMapName",
+            "caTrustBundle",
+        ];
+        self.check_keys(value, KEYS);
+        TokenEndpointSettings {
+            annotation_suffix: self.text(value, "annotationSuffix"),
+            audience: self.text(value, "audience"),
+            token_proxy: self.text(value, "tokenProxy"),
+            sni_name: self.text(value, "sniName"),
+            ca_data: self.text(value, "caData"),
+            ca_config_map_name: self.text(value, "caConfigMapName"),
+            ca_trust_bundle: value.get("caTrustBundle").map(|value| self.trust_bundle(value)),
+        }
+    }
+
+    fn trust_bundle(&mut self, value: Value<'a>) -> CaTrustBundleSettings {
+        self.check_keys(value, &["signerName", "labelSelector"]);
+        CaTrustBundleSettings {
+            signer_name: self.text(value, "signerName"),
+            label_selector: value.get("labelSelector").map(|value| self.label_selector(value)),
+        }
+    }
+
+    fn label_selector(&mut self, value: Value<'a>) -> LabelSelectorSettings {
+        self.check_keys(value, &["matchLabels", "matchExpressions"]);
+        let mut match_labels = BTreeMap::new();
+        if let Some(labels) = self.typed(value.optional_object("matchLabels")).flatten() {
+            for (key, value) in labels.members() {
+                match_labels
+                    .insert(key.into_owned(), self.typed(value.text()).unwrap_or_default().into_owned());
+            }
+        }
+        let mut match_expressions = Vec::new();
+        if let Some(list) = self.typed(value.optional_array("matchExpressions")).flatten() {
+            for element in list.elements() {
+                match_expressions.push(self.requirement(element));
+            }
+        }
+        LabelSelectorSettings { match_labels, match_expressions }
+    }
+
+    fn requirement(&mut self, value: Value<'a>) -> LabelSelectorRequirementSettings {
+        self.check_keys(value, &["key", "operator", "values"]);
+        let mut values = Vec::new();
+        if let Some(list) = self.typed(value.optional_array("values")).flatten() {
+            for value in list.elements() {
+                values.push(self.typed(value.text()).unwrap_or_default().into_owned());
+            }
+        }
+        LabelSelectorRequirementSettings {
+            key: self.text(value, "key").unwrap_or_default(),
+            operator: self.text(value, "operator").unwrap_or_default(),
+            values,
+        }
+    }
+
+    fn text(&mut self, object: Value<'a>, key: &str) -> Option<String> {
+        self.typed(object.optional_text(key)).flatten().map(Cow::into_owned)
+    }
+
+    fn choice<T: Choice>(&mut self, object: Value<'a>, key: &str) -> Option<T> {
+        let word = self.typed(object.optional_text(key)).flatten()?;
+        let choice = T::from_word(&word);
+        if choice.is_none() {
+            let path = object.get(key).map_or_else(String::new, |value| value.path_in(self.settings));
+            self.keep(SettingsError::invalid(&path, &word, T::ACCEPTED));
+        }
+        choice
+    }
+
+    fn typed<T>(&mut self, result: Result<T, TypeError<'a>>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.keep_type_error(error);
+                None
+            }
+        }
+    }
+
+    fn keep_type_error(&mut self, error: TypeError<'a>) {
+        let path = error.path_in(self.settings);
+        let subject =
+            if path.is_empty() { "the settings are".to_owned() } else { format!("setting {path} is") };
+        self.keep(SettingsError::sentence(format!(
+            "{subject} {}; it must be {}",
+            error.shown(),
+            error.expected
+        )));
+    }
+
+    /// Sees to it that the value is an object that has no other than these keys.
+    fn check_keys(&mut self, value: Value<'a>, keys: &[&str]) {
+        if let Err(error) = value.object() {
+            self.keep_type_error(error);
+        }
+        for (key, member) in value.members() {
+            if !keys.contains(&&*key) {
+                let parent = value.path_in(self.settings);
+                let separator = if parent.is_empty() { "" } else { "." };
+                self.keep(SettingsError::sentence(format!(
+                    "setting {parent}{separator}{} (with value {}) is unknown; the keys here are{}",
+                    printable(&key, 63),
+                    printable(member.raw(), 100),
+                    keys.iter().fold(String::new(), |list, key| list + " " + key)
+                )));
+            }
+        }
+    }
+
+    fn keep(&mut self, error: SettingsError) {
+        if self.error.is_none() {
+            self.error = Some(error);
+        }
+    }
+}
+
+/// A setting that cannot be used: one sentence with the key, the value and what is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsError(String);
+
+impl SettingsError {
+    /// `key` holds `value`, which is not what is `accepted`.
+    pub(crate) fn invalid(key: &str, value: &str, accepted: &str) -> Self {
+        Self(format!("setting {key} is \"{}\"; it must be {accepted}", printable(value, 100)))
+    }
+
+    /// A sentence that is complete by itself.
+    pub(crate) fn sentence(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}

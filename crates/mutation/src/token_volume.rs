@@ -1,0 +1,279 @@
+//! The projected token volume: its name, its paths, and what an earlier run left of it.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::api::core::v1::{
+    ClusterTrustBundleProjection, ConfigMapProjection, KeyToPath, ProjectedVolumeSource,
+    ServiceAccountTokenProjection, VolumeMount, VolumeProjection,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{CaSource, TokenEndpointConfig};
+use crate::json::{Json, Value};
+use crate::patch::{Fragment, Patch, ProjectedVolume, container_path};
+use crate::plan::EquippedContainer;
+use crate::pod_view::{ContainerView, PodView, ProjectionView, VolumeView};
+use crate::settings::TokenVolumeLayout;
+
+const FIXED_NAME: &str = "azure-identity-token";
+const FIXED_MOUNT_PATH: &str = "/var/run/secrets/azure/tokens";
+const FIXED_TOKEN_PATH: &str = "azure-identity-token";
+
+/// Volumes whose name begins so belong to this software and to upstream.
+const RESERVED_PREFIX: &str = "azure-workload-identity-reserved-";
+const RESERVED_MOUNT_PATH: &str = "/var/run/secrets/azure/wi";
+const RESERVED_TOKEN_PATH: &str = "token/azure-identity-token";
+const CA_PATH: &str = "ca-cert/ca.crt";
+const CA_KEY: &str = "ca.crt";
+
+/// Hexadecimal digits of the hash in a reserved name: what the prefix leaves of a name's 63 characters.
+const HASH_DIGITS: usize = 30;
+
+/// File mode that the API server fills in where a projected volume says none.
+const DEFAULTED_MODE: i64 = 0o644;
+
+/// The token volume of one pod.
+#[derive(Debug)]
+pub struct TokenVolume {
+    layout: TokenVolumeLayout,
+    /// Name of the volume.
+    pub name: String,
+    /// Where every container mounts it.
+    pub mount_path: String,
+    /// Path of the token in every container.
+    pub token_file: String,
+    /// Path of the token endpoint's CA certificate, where the layout has one.
+    pub ca_file: String,
+}
+
+impl TokenVolume {
+    /// Names the volume for a pod, or recognises the one that an earlier run named.
+    #[must_use]
+    pub fn of(pod: &PodView<'_>, layout: TokenVolumeLayout) -> Self {
+        if layout == TokenVolumeLayout::AzureIdentityToken {
+            return Self {
+                layout,
+                name: FIXED_NAME.to_owned(),
+                mount_path: FIXED_MOUNT_PATH.to_owned(),
+                token_file: format!("{FIXED_MOUNT_PATH}/{FIXED_TOKEN_PATH}"),
+                ca_file: String::new(),
+            };
+        }
+        let name = reserved_name(pod);
+        let mount_path = match (layout, name.strip_prefix(RESERVED_PREFIX)) {
+            (TokenVolumeLayout::ReservedPerPod, Some(hash)) => format!("{RESERVED_MOUNT_PATH}/{hash}"),
+            _ => RESERVED_MOUNT_PATH.to_owned(),
+        };
+        Self {
+            layout,
+            token_file: format!("{mount_path}/{RESERVED_TOKEN_PATH}"),
+            ca_file: format!("{mount_path}/{CA_PATH}"),
+            name,
+            mount_path,
+        }
+    }
+
+    fn has_fixed_name(&self) -> bool {
+        self.layout == TokenVolumeLayout::AzureIdentityToken
+    }
+
+    /// A volume that takes the fixed layout's place under another name: its token is there, but no mount leads to it.
+    pub fn stand_in<'v>(&self, pod: &'v PodView<'_>) -> Option<&'v str> {
+        if !self.has_fixed_name() || pod.volumes().iter().any(|volume| volume.name == self.name) {
+            return None;
+        }
+        pod.volumes()
+            .iter()
+            .find(|volume| volume.projects_token_to(FIXED_TOKEN_PATH))
+            .map(|volume| &*volume.name)
+    }
+
+    /// The mount that every container gets.
+    #[must_use]
+    pub fn mount(&self) -> VolumeMount {
+        VolumeMount {
+            name: self.name.clone(),
+            mount_path: self.mount_path.clone(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }
+    }
+
+    /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2).
+    pub fn mount_into(&self, container: &ContainerView<'_>, list: &str, index: usize, patch: &mut Patch) {
+        let mounts = &container.volume_mounts;
+        let path = || container_path(list, index, "volumeMounts");
+        match mounts.iter().enumerate().find(|(_, mount)| mount.name == self.name) {
+            None => patch.append(
+                &path(),
+                mounts.is_empty(),
+                vec![self.mount()],
+                Fragment::VolumeMounts,
+                Fragment::VolumeMount,
+            ),
+            Some((_, mount)) if self.has_fixed_name() || mount.is_plain_read_only_at(&self.mount_path) => {}
+            Some((position, _)) => {
+                patch.replace(format!("{}/{position}", path()), Fragment::VolumeMount(self.mount()));
+            }
+        }
+    }
+
+    /// Whether the container mounts the volume as this software would.
+    fn is_mounted_in(&self, container: &ContainerView<'_>) -> bool {
+        let mount = &container.volume_mounts.iter().find(|mount| mount.name == self.name);
+        mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
+    }
+
+    /// Adds the volume to the pod, or puts an earlier one right. `containers` are those that get the mount.
+    pub fn add_to(
+        &self,
+        pod: &PodView<'_>,
+        containers: &[EquippedContainer<'_, '_>],
+        sources: TokenSources<'_>,
+        patch: &mut Patch,
+    ) {
+        let volumes = pod.volumes();
+        if self.has_fixed_name() {
+            if !volumes.iter().any(|volume| volume.projects_token_to(FIXED_TOKEN_PATH)) {
+                self.append_to(volumes, sources.build(FIXED_TOKEN_PATH), patch);
+            }
+            return;
+        }
+        let projected = sources.build(RESERVED_TOKEN_PATH);
+        let existing = volumes.iter().enumerate().find(|(_, volume)| volume.name == self.name);
+        let Some((index, volume)) = existing else { return self.append_to(volumes, projected, patch) };
+        // A volume in use is an earlier run's, and the API server has filled in its file mode since.
+        let is_in_use =
+            containers.is_empty() || containers.iter().any(|(_, _, container)| self.is_mounted_in(container));
+        let is_mode_right = match volume.projected.as_ref().and_then(|projected| projected.default_mode) {
+            None => true,
+            Some(mode) => is_in_use && mode == DEFAULTED_MODE,
+        };
+        if !is_mode_right || !has_sources(volume, &projected) {
+            patch.replace(format!("/spec/volumes/{index}"), Fragment::Volume(self.volume(projected)));
+        }
+    }
+
+    fn append_to(&self, volumes: &[VolumeView<'_>], projected: ProjectedVolumeSource, patch: &mut Patch) {
+        let volume = self.volume(projected);
+        patch.append("/spec/volumes", volumes.is_empty(), vec![volume], Fragment::Volumes, Fragment::Volume);
+    }
+
+    fn volume(&self, projected: ProjectedVolumeSource) -> ProjectedVolume {
+        ProjectedVolume { name: self.name.clone(), projected }
+    }
+}
+
+/// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known.
+fn reserved_name(pod: &PodView<'_>) -> String {
+    let name = format!("{RESERVED_PREFIX}{}", identity_hash(pod));
+    let is_own = |volume: &VolumeView<'_>| {
+        volume.name.len() > RESERVED_PREFIX.len()
+            && volume.name.starts_with(RESERVED_PREFIX)
+            && volume.projects_token_to(RESERVED_TOKEN_PATH)
+    };
+    let volumes = pod.volumes();
+    if volumes.iter().any(|volume| volume.name == name) {
+        return name;
+    }
+    volumes.iter().find(|volume| is_own(volume)).map_or(name, |volume| volume.name.clone().into_owned())
+}
+
+/// The first hexadecimal digits of the SHA-256 of the pod's name, or of its prefix as upstream's log writes it
+/// (`spec/upstream-webhook.md` 1.3).
+fn identity_hash(pod: &PodView<'_>) -> String {
+    let digest = if pod.name().is_empty() {
+        Sha256::new_with_prefix(pod.generate_name()).chain_update(" (prefix)").finalize()
+    } else {
+        Sha256::digest(pod.name())
+    };
+    let mut hash = String::with_capacity(HASH_DIGITS);
+    for byte in digest.iter().take(HASH_DIGITS / 2) {
+        // Writing to a String cannot fail.
+        _ = write!(hash, "{byte:02x}");
+    }
+    hash
+}
+
+/// What the token volume projects.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenSources<'a> {
+    /// Audience of the token.
+    pub audience: &'a str,
+    /// Life of the token in seconds.
+    pub expiration_seconds: i64,
+    pub(crate) token_endpoint: Option<&'a TokenEndpointConfig>,
+}
+
+impl TokenSources<'_> {
+    fn build(&self, token_path: &str) -> ProjectedVolumeSource {
+        let token = VolumeProjection {
+            service_account_token: Some(ServiceAccountTokenProjection {
+                audience: Some(self.audience.to_owned()),
+                expiration_seconds: Some(self.expiration_seconds),
+                path: token_path.to_owned(),
+            }),
+            ..VolumeProjection::default()
+        };
+        let ca = self.token_endpoint.and_then(|endpoint| endpoint.ca.as_ref()).and_then(ca_projection);
+        let sources = std::iter::once(token).chain(ca).collect();
+        ProjectedVolumeSource { default_mode: None, sources: Some(sources) }
+    }
+}
+
+fn ca_projection(ca: &CaSource) -> Option<VolumeProjection> {
+    match ca {
+        CaSource::Data(_) => None,
+        CaSource::ConfigMap(name) => Some(VolumeProjection {
+            config_map: Some(ConfigMapProjection {
+                name: name.clone(),
+                items: Some(vec![KeyToPath { key: CA_KEY.to_owned(), path: CA_PATH.to_owned(), mode: None }]),
+                optional: Some(false),
+            }),
+            ..VolumeProjection::default()
+        }),
+        CaSource::TrustBundle { signer_name, label_selector } => Some(VolumeProjection {
+            cluster_trust_bundle: Some(ClusterTrustBundleProjection {
+                signer_name: Some(signer_name.clone()),
+                label_selector: label_selector.clone(),
+                name: None,
+                optional: Some(false),
+                path: CA_PATH.to_owned(),
+            }),
+            ..VolumeProjection::default()
+        }),
+    }
+}
+
+/// Whether the volume projects exactly this.
+fn has_sources(volume: &VolumeView<'_>, wanted: &ProjectedVolumeSource) -> bool {
+    let sources = volume.projected.as_ref().map_or(&[][..], |projected| &projected.sources);
+    let wanted = wanted.sources.as_deref().unwrap_or_default();
+    sources.len() == wanted.len()
+        && sources.iter().zip(wanted).all(|(source, wanted)| is_source(source, wanted))
+}
+
+fn is_source(source: &ProjectionView<'_>, wanted: &VolumeProjection) -> bool {
+    let same_token = match (&source.token, &wanted.service_account_token) {
+        (None, None) => true,
+        (Some(token), Some(wanted)) => {
+            Some(&*token.audience) == wanted.audience.as_deref()
+                && token.expiration_seconds == wanted.expiration_seconds
+                && token.path == wanted.path
+        }
+        _ => false,
+    };
+    same_token
+        && is_same(source.config_map, wanted.config_map.as_ref())
+        && is_same(source.cluster_trust_bundle, wanted.cluster_trust_bundle.as_ref())
+}
+
+/// Whether the JSON value says the same as the API object.
+fn is_same<T: serde::Serialize>(value: Option<Value<'_>>, wanted: Option<&T>) -> bool {
+    match (value, wanted) {
+        (None, None) => true,
+        (Some(value), Some(wanted)) => serde_json::to_string(wanted)
+            .is_ok_and(|wanted| Json::parse(&wanted).is_ok_and(|wanted| value.is_equal_to(wanted.root()))),
+        _ => false,
+    }
+}

@@ -1,0 +1,51 @@
+//! Pod templates of workload objects: what their pods will be told, told to the person who writes the object.
+
+use crate::json::Value;
+use crate::names::OPT_IN_LABEL;
+use crate::request::AdmissionRequest;
+use crate::text::printable;
+
+/// Path of the pod template in a kind of workload object.
+fn template_path(group: &str, kind: &str) -> Option<&'static str> {
+    match (group, kind) {
+        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+        | ("", "ReplicationController")
+        | ("batch", "Job") => Some("spec.template"),
+        ("batch", "CronJob") => Some("spec.jobTemplate.spec.template"),
+        _ => None,
+    }
+}
+
+/// A workload object and the pod template in it.
+#[derive(Debug)]
+pub struct WorkloadView<'a> {
+    /// Kind and name for a message, for example `Deployment web`.
+    pub subject: String,
+    /// Path of the pod template, for a message.
+    pub template_path: &'static str,
+    /// The pod template.
+    pub template: Value<'a>,
+    /// Whether the object itself carries the opt-in label.
+    pub has_opt_in_label: bool,
+}
+
+impl<'a> WorkloadView<'a> {
+    /// Finds the pod template in the object of a request; none for other kinds, for objects without a template, and
+    /// for objects so wrong that the API server will refuse them.
+    #[must_use]
+    pub fn of(request: &AdmissionRequest<'a>) -> Option<Self> {
+        let path = template_path(&request.group, &request.kind)?;
+        let object = request.object?;
+        let template = path.split('.').try_fold(object, Value::get)?;
+        let metadata = object.get("metadata")?;
+        let text = |key| metadata.get(key).and_then(|value| value.text().ok());
+        let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
+        let labels = metadata.get("labels");
+        Some(Self {
+            subject: format!("{} {}", request.kind, printable(&name, 63)),
+            template_path: path,
+            template,
+            has_opt_in_label: labels.and_then(|labels| labels.get(OPT_IN_LABEL)).is_some(),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! Upstream's recorded answers, and how ours compare (`e2e-tests/conformance/README.md`).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use azwi_mutation::{Admission, AdmissionRequest, Config, Json, ServiceAccount, ServiceAccountLookup};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::cluster::Cluster;
+use crate::host::{PolicyHost, pod_creation};
+
+/// One recorded case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Case {
+    /// Name of the case.
+    pub name: String,
+    settings: Value,
+    namespace: String,
+    service_accounts: Vec<Value>,
+    pod: Value,
+    /// What upstream answered, by token volume layout.
+    pub expect: BTreeMap<String, Expected>,
+}
+
+/// What upstream answered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expected {
+    #[serde(default)]
+    allowed: bool,
+    pod: Option<Value>,
+    message: Option<String>,
+    settings_error: Option<String>,
+}
+
+/// One way from a case to an answer.
+pub trait Route {
+    /// Name in the report.
+    fn name(&self) -> &'static str;
+
+    /// Answers a case; the inner error is a refusal of the settings.
+    ///
+    /// # Errors
+    /// There was no answer.
+    fn answer(&self, question: &Question<'_>) -> Result<Result<Answer, String>>;
+}
+
+/// A case under one layout.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The settings, with `tokenVolume`.
+    pub settings: Value,
+    /// The admission request's JSON text.
+    pub request: String,
+    /// The pod in it.
+    pub pod: &'a Value,
+    /// Namespace of the request.
+    pub namespace: &'a str,
+    /// The service accounts of that namespace.
+    pub service_accounts: &'a [Value],
+}
+
+/// The core alone.
+#[derive(Debug)]
+pub struct ThroughCore;
+
+/// The real wasm under the embedded host.
+pub struct ThroughPolicy(pub PolicyHost);
+
+impl Route for ThroughCore {
+    fn name(&self) -> &'static str {
+        "core"
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Result<Result<Answer, String>> {
+        let config = match Config::from_json(&question.settings.to_string()) {
+            Ok(config) => config,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let json = Json::parse(&question.request).map_err(anyhow::Error::msg)?;
+        let request = AdmissionRequest::read(json.root()).map_err(anyhow::Error::msg)?;
+        let answer = match azwi_mutation::admit(&request, &config) {
+            Admission::Answered(answer) => answer,
+            Admission::Pending(pending) => {
+                let wanted = Some(pending.service_account_name());
+                let name = |account: &Value| {
+                    account.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned)
+                };
+                let account =
+                    question.service_accounts.iter().find(|account| name(account).as_deref() == wanted);
+                let lookup = match account.map(|account| ServiceAccount::from_json(&account.to_string())) {
+                    None => ServiceAccountLookup::Missing,
+                    Some(Ok(account)) => ServiceAccountLookup::Found(account),
+                    Some(Err(problem)) => ServiceAccountLookup::Failed(problem),
+                };
+                pending.answer(lookup)
+            }
+        };
+        Ok(Ok(match answer {
+            Ok(mutation) => Answer {
+                allowed: true,
+                message: String::new(),
+                code: None,
+                patch: serde_json::to_value(&mutation.patch)?.as_array().cloned().unwrap_or_default(),
+                warnings: mutation.warnings.iter().map(ToString::to_string).collect(),
+                audit: Value::Null,
+            },
+            Err(denial) => Answer {
+                allowed: false,
+                message: denial.message,
+                code: Some(denial.code.into()),
+                patch: Vec::new(),
+                warnings: Vec::new(),
+                audit: Value::Null,
+            },
+        }))
+    }
+}
+
+impl Route for ThroughPolicy {
+    fn name(&self) -> &'static str {
+        "policy"
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Result<Result<Answer, String>> {
+        if let Err(message) = self.0.validate_settings(&question.settings)? {
+            return Ok(Err(message));
+        }
+        let cluster = Cluster { service_accounts: question.service_accounts.to_vec(), fault: None };
+        Ok(Ok(self.0.validate(&question.request, &question.settings, &cluster)?.answer))
+    }
+}
+
+/// A case that came out differently.
+#[derive(Debug)]
+pub struct Difference {
+    /// Name of the case.
+    pub case: String,
+    /// The layout.
+    pub layout: String,
+    /// Upstream's side.
+    pub expected: String,
+    /// Our side.
+    pub actual: String,
+}
+
+/// How a route did.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Cases read.
+    pub cases: usize,
+    /// Answers compared.
+    pub comparisons: usize,
+    /// Those that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// Reads the cases of a `.jsonl` or `.jsonl.gz` file.
+///
+/// # Errors
+/// The file cannot be read, or a line is no case.
+pub fn read_cases(path: &Path) -> Result<Vec<Case>> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let is_compressed = path.extension().is_some_and(|extension| extension == "gz");
+    let text: Box<dyn Read> =
+        if is_compressed { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+    let mut cases = Vec::new();
+    for (number, line) in BufReader::new(text).lines().enumerate() {
+        let line = line.with_context(|| format!("cannot read {}", path.display()))?;
+        if !line.trim().is_empty() {
+            let case = serde_json::from_str(&line);
+            cases.push(case.with_context(|| format!("{}:{} is not a case", path.display(), number + 1))?);
+        }
+    }
+    Ok(cases)
+}
+
+/// Asks all cases on one route. `progress` is told how many are done.
+///
+/// # Errors
+/// A case got no answer at all.
+pub fn compare(route: &dyn Route, cases: &[Case], mut progress: impl FnMut(usize)) -> Result<Report> {
+    let mut report = Report::default();
+    for case in cases {
+        report.cases += 1;
+        for (layout, expected) in &case.expect {
+            report.comparisons += 1;
+            let mut settings = case.settings.clone();
+            if let Some(settings) = settings.as_object_mut() {
+                settings.insert("tokenVolume".to_owned(), Value::String(layout.clone()));
+            }
+            let question = Question {
+                settings,
+                request: pod_creation(&case.namespace, &case.pod.to_string()),
+                pod: &case.pod,
+                namespace: &case.namespace,
+                service_accounts: &case.service_accounts,
+            };
+            let answer = route.answer(&question).with_context(|| format!("case {} ({layout})", case.name))?;
+            if let Some((expected, actual)) = difference(case, expected, answer)? {
+                let (case, layout) = (case.name.clone(), layout.clone());
+                report.differences.push(Difference { case, layout, expected, actual });
+            }
+        }
+        progress(report.cases);
+    }
+    Ok(report)
+}
+
+/// Both sides as text, if they differ.
+fn difference(
+    case: &Case,
+    expected: &Expected,
+    answer: Result<Answer, String>,
+) -> Result<Option<(String, String)>> {
+    let answer = match (answer, &expected.settings_error) {
+        (Err(message), Some(_)) => {
+            let cloud = case.settings.get("azureEnvironment").and_then(Value::as_str).unwrap_or_default();
+            let names_cloud = message.to_lowercase().contains(&cloud.to_lowercase());
+            return Ok((!names_cloud).then(|| (format!("settings error that names {cloud}"), message)));
+        }
+        (Err(message), None) => return Ok(Some(("settings accepted".to_owned(), message))),
+        (Ok(_), Some(error)) => {
+            return Ok(Some((format!("settings error {error}"), "settings accepted".to_owned())));
+        }
+        (Ok(answer), None) => answer,
+    };
+    if !expected.allowed {
+        let message = expected.message.clone().unwrap_or_default();
+        let is_same = !answer.allowed && (message.starts_with("json:") || message == answer.message);
+        let actual =
+            if answer.allowed { "allowed".to_owned() } else { format!("denied: {}", answer.message) };
+        return Ok((!is_same).then(|| (format!("denied: {message}"), actual)));
+    }
+    if !answer.allowed {
+        return Ok(Some(("allowed".to_owned(), format!("denied: {}", answer.message))));
+    }
+    let wanted = normalised(expected.pod.as_ref().context("an expectation without a pod")?);
+    let actual = normalised(&answer.apply_to(&case.pod)?);
+    if wanted == actual {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::to_string_pretty(&wanted)?, serde_json::to_string_pretty(&actual)?)))
+}
+
+/// The pod without empty values and without its namespace.
+fn normalised(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("namespace");
+    }
+    drop_empty(&mut pod);
+    pod
+}
+
+fn drop_empty(value: &mut Value) {
+    let is_empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    match value {
+        Value::Array(elements) => elements.iter_mut().for_each(drop_empty),
+        Value::Object(members) => {
+            members.values_mut().for_each(drop_empty);
+            members.retain(|_, member| !is_empty(member));
+        }
+        _ => {}
+    }
+}

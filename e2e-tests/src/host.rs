@@ -1,0 +1,176 @@
+//! A waPC host that runs the real wasm as policy-server does: a fresh instance per request, an epoch deadline, the
+//! patch made by comparing two objects.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+use wapc::WapcHost;
+use wasmtime_provider::{EpochDeadlines, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime};
+
+use crate::answer::Answer;
+use crate::cluster::Cluster;
+
+/// How long an evaluation may take, as policy-server's default.
+const TIMEOUT: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(100);
+const TICKS: EpochDeadlines = EpochDeadlines { wapc_init: 20, wapc_func: 20 };
+
+/// A compiled policy, ready to answer.
+pub struct PolicyHost {
+    policy: WasmtimeEngineProviderPre,
+    /// Dropping it ends the clock.
+    _clock: mpsc::Sender<()>,
+}
+
+/// An answer and how it came about.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The answer.
+    pub answer: Answer,
+    /// The object after the mutation, as the guest wrote it.
+    pub mutated_object: Option<String>,
+    /// How many calls the guest made to the host.
+    pub host_calls: usize,
+}
+
+impl PolicyHost {
+    /// Compiles a module.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no policy.
+    pub fn load(path: &Path) -> Result<Self> {
+        let module = std::fs::read(path).with_context(|| {
+            format!("cannot read the policy {}; `make policy.wasm` builds it", path.display())
+        })?;
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        let engine = wasmtime::Engine::new(&config).map_err(|error| anyhow!("{error}"))?;
+        let policy = WasmtimeEngineProviderBuilder::new()
+            .engine(engine.clone())
+            .module_bytes(&module)
+            .enable_epoch_interruptions(TICKS)
+            .build_pre()
+            .with_context(|| format!("{} is not a WebAssembly policy", path.display()))?;
+        debug_assert_eq!(TIMEOUT.as_millis(), TICK.as_millis() * u128::from(TICKS.wapc_func));
+        let (clock, stopped) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        });
+        Ok(Self { policy, _clock: clock })
+    }
+
+    /// Calls an operation of a fresh instance. Returns its output and the number of host calls.
+    ///
+    /// # Errors
+    /// The guest trapped, ran out of time or answered with an error.
+    pub fn call(&self, operation: &str, payload: &[u8], cluster: &Cluster) -> Result<(Vec<u8>, usize)> {
+        let instance = self.policy.rehydrate(Some(TICKS)).map_err(|error| anyhow!("{error}"))?;
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (cluster, counter) = (cluster.clone(), Arc::clone(&calls));
+        let host = WapcHost::new(
+            Box::new(instance),
+            Some(Box::new(move |_, binding, namespace, operation, payload| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                match (binding, namespace, operation) {
+                    ("kubewarden", "kubernetes", "get_resource") => {
+                        let request = serde_json::from_slice(payload)?;
+                        cluster.get_resource(&request).map_err(Into::into)
+                    }
+                    other => Err(format!("unknown host capability {other:?}").into()),
+                }
+            })),
+        )?;
+        let output = host.call(operation, payload)?;
+        Ok((output, calls.load(Ordering::Relaxed)))
+    }
+
+    /// Has the policy check its settings. The inner result is its verdict.
+    ///
+    /// # Errors
+    /// The policy did not answer.
+    pub fn validate_settings(&self, settings: &Value) -> Result<Result<(), String>> {
+        let (output, _) =
+            self.call("validate_settings", settings.to_string().as_bytes(), &Cluster::default())?;
+        let output: Value = serde_json::from_slice(&output)?;
+        match output.get("valid").and_then(Value::as_bool) {
+            Some(true) => Ok(Ok(())),
+            Some(false) => Ok(Err(text(&output, "message"))),
+            None => bail!("the answer has no field valid: {output}"),
+        }
+    }
+
+    /// Has the policy answer an admission request, given as JSON text so that nothing of it is rewritten on the way.
+    ///
+    /// # Errors
+    /// The policy did not answer.
+    pub fn validate(&self, request: &str, settings: &Value, cluster: &Cluster) -> Result<Evaluation> {
+        let payload = format!(r#"{{"request":{request},"settings":{settings}}}"#);
+        let (output, host_calls) = self.call("validate", payload.as_bytes(), cluster)?;
+        let mutated_object = mutated_object(&output)?;
+        let request: Value = serde_json::from_str(request)?;
+        let output: Value = serde_json::from_slice(&output)?;
+        let patch = match output.get("mutated_object") {
+            Some(mutated) => {
+                let object = request.get("object").context("a request without an object was mutated")?;
+                let patch = serde_json::to_value(json_patch::diff(object, mutated))?;
+                patch.as_array().cloned().unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        let warnings = output.get("warnings").and_then(Value::as_array);
+        let answer = Answer {
+            allowed: output
+                .get("accepted")
+                .and_then(Value::as_bool)
+                .context("the answer has no field accepted")?,
+            message: text(&output, "message"),
+            code: output.get("code").and_then(Value::as_u64),
+            patch,
+            warnings: warnings
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(ToOwned::to_owned)
+                .collect(),
+            audit: output.get("audit_annotations").cloned().unwrap_or(Value::Null),
+        };
+        Ok(Evaluation { answer, mutated_object, host_calls })
+    }
+}
+
+/// The mutated object's own text, which parsing would rewrite.
+fn mutated_object(output: &[u8]) -> Result<Option<String>> {
+    let output = std::str::from_utf8(output)?;
+    let json = azwi_mutation::Json::parse(output).map_err(|error| anyhow!(error))?;
+    Ok(json.root().get("mutated_object").map(|object| object.raw().to_owned()))
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// The admission request of a pod's creation, as an API server makes it.
+#[must_use]
+pub fn pod_creation(namespace: &str, pod: &str) -> String {
+    let request = json!({
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
+        "requestResource": {"group": "", "version": "v1", "resource": "pods"},
+        "operation": "CREATE",
+        "namespace": namespace,
+        "userInfo": {"username": "admin"},
+        "dryRun": false,
+    })
+    .to_string();
+    // As text, so that nothing of the pod is rewritten.
+    let open = request.strip_suffix('}').unwrap_or(&request);
+    format!("{open},\"object\":{pod}}}")
+}

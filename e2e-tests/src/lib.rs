@@ -1,0 +1,17 @@
+//! The real policy under an embedded host, and the comparison with upstream's recorded answers.
+
+pub mod answer;
+pub mod cluster;
+pub mod conformance;
+pub mod documents;
+pub mod host;
+pub mod pod_diff;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+#[must_use]
+pub fn repository_root() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder).to_owned()
+}
