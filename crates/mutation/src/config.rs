@@ -6,8 +6,7 @@ use crate::cloud;
 use crate::json::Value;
 use crate::names::{DEFAULT_AUDIENCE, TOKEN_ENDPOINT_ANNOTATION_PREFIX};
 use crate::settings::{
-    LabelSelectorRequirementSettings, LabelSelectorSettings, OptIn, ProxyLogLevel, ProxySettings, Settings,
-    SettingsError, TokenEndpointSettings, TokenVolumeLayout,
+    OptIn, ProxyLogLevel, ProxySettings, Settings, SettingsError, TokenEndpointSettings, TokenVolumeLayout,
 };
 
 /// Shortest and longest life of a token in seconds that upstream accepts (`spec/upstream-webhook.md` 1.7).
@@ -179,8 +178,8 @@ fn ca_source(settings: &TokenEndpointSettings) -> Result<Option<CaSource>, Setti
             const SIGNER_NAME: &str = "a signer name, such as example.com/signer";
             let signer_name =
                 one_word(KEY, required(KEY, bundle.signer_name.as_deref(), SIGNER_NAME)?, SIGNER_NAME)?;
-            let label_selector = bundle.label_selector.as_ref().map(label_selector).transpose()?;
-            Ok(Some(CaSource::TrustBundle { signer_name, label_selector }))
+            bundle.label_selector.as_ref().map(check_label_selector).transpose()?;
+            Ok(Some(CaSource::TrustBundle { signer_name, label_selector: bundle.label_selector.clone() }))
         }
         _ => Err(SettingsError::sentence(
             "setting tokenEndpoint has more than one CA; only one of caData, caConfigMapName or caTrustBundle can be set",
@@ -188,28 +187,22 @@ fn ca_source(settings: &TokenEndpointSettings) -> Result<Option<CaSource>, Setti
     }
 }
 
-/// The API's own form of a label selector, checked as far as the API server would refuse it.
-fn label_selector(settings: &LabelSelectorSettings) -> Result<LabelSelector, SettingsError> {
+/// Refuses what the API server would refuse later.
+fn check_label_selector(selector: &LabelSelector) -> Result<(), SettingsError> {
     const KEY: &str = "tokenEndpoint.caTrustBundle.labelSelector.matchExpressions";
     const REQUIREMENT: &str =
         "a key with operator In or NotIn and values, or with Exists or DoesNotExist and none";
-    let mut requirements = Vec::new();
-    for LabelSelectorRequirementSettings { key, operator, values } in &settings.match_expressions {
+    for LabelSelectorRequirement { key, operator, values } in selector.match_expressions.iter().flatten() {
         let is_complete = match operator.as_str() {
-            "In" | "NotIn" => !values.is_empty(),
-            "Exists" | "DoesNotExist" => values.is_empty(),
+            "In" | "NotIn" => values.is_some(),
+            "Exists" | "DoesNotExist" => values.is_none(),
             _ => false,
         };
         if key.is_empty() || !is_complete {
             return Err(SettingsError::invalid(KEY, &format!("{key} {operator}"), REQUIREMENT));
         }
-        let values = (!values.is_empty()).then(|| values.clone());
-        requirements.push(LabelSelectorRequirement { key: key.clone(), operator: operator.clone(), values });
     }
-    Ok(LabelSelector {
-        match_labels: (!settings.match_labels.is_empty()).then(|| settings.match_labels.clone()),
-        match_expressions: (!requirements.is_empty()).then_some(requirements),
-    })
+    Ok(())
 }
 
 fn authority_host(cloud_name: &str, host: Option<&str>) -> Result<String, SettingsError> {

@@ -44,7 +44,7 @@ impl<'a> Json<'a> {
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
-        Value { text: self.text, nodes: &self.nodes, index: 0 }
+        Value { json: self, index: 0 }
     }
 }
 
@@ -100,8 +100,7 @@ fn string_length(text: &[u8]) -> usize {
 /// A value in an indexed text.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
-    text: &'a str,
-    nodes: &'a [Node],
+    json: &'a Json<'a>,
     index: usize,
 }
 
@@ -148,7 +147,7 @@ pub struct TypeError<'a> {
 
 impl<'a> Value<'a> {
     fn node(&self) -> Node {
-        self.nodes.get(self.index).copied().unwrap_or(Node { start: 0, end: 0, next: 0 })
+        self.json.nodes.get(self.index).copied().unwrap_or(Node { start: 0, end: 0, next: 0 })
     }
 
     fn at(self, index: usize) -> Self {
@@ -170,7 +169,8 @@ impl<'a> Value<'a> {
     /// The value's own text.
     #[must_use]
     pub fn raw(&self) -> &'a str {
-        self.text.get(self.start()..self.end()).unwrap_or_default()
+        let node = self.node();
+        self.json.text.get(node.start..node.end).unwrap_or_default()
     }
 
     fn starts_with(&self, byte: u8) -> bool {
@@ -310,19 +310,15 @@ impl<'a> Value<'a> {
         self.get(key).map(Self::array).transpose()
     }
 
-    /// The objects in the array under `key`, read by `read`; empty if there is none.
+    /// The objects in the array under `key`; empty if there is none.
     ///
     /// # Errors
-    /// The member is no array, an element is no object, or `read` fails.
-    pub fn objects<T>(
-        self,
-        key: &str,
-        read: fn(Self) -> Result<T, TypeError<'a>>,
-    ) -> Result<Vec<T>, TypeError<'a>> {
+    /// The member is no array, or an element is no object.
+    pub fn objects(self, key: &str) -> Result<Vec<Self>, TypeError<'a>> {
         let mut objects = Vec::new();
         if let Some(array) = self.optional_array(key)? {
             for element in array.elements() {
-                objects.push(read(element.object()?)?);
+                objects.push(element.object()?);
             }
         }
         Ok(objects)
@@ -469,7 +465,7 @@ mod tests {
         let json = Json::parse(r#"{"pod":{"spec":{"list":[{},{"env":"x"}],"n":1.5}}}"#).unwrap();
         let pod = json.root().get("pod").unwrap();
         let spec = pod.get("spec").unwrap();
-        let error = spec.objects("list", |item| item.objects("env", Ok)).unwrap_err();
+        let error = spec.objects("list").unwrap()[1].objects("env").unwrap_err();
         assert_eq!(error.sentence("pod", pod), "pod field spec.list[1].env must be a list, not \"x\"");
         assert_eq!(spec.optional_integer("n").unwrap_err().path_in(pod), "spec.n");
         assert_eq!(

@@ -44,8 +44,8 @@ pub use plan::Mutation;
 pub use request::AdmissionRequest;
 pub use service_account::{MisplacedKeys, ServiceAccount, ServiceAccountLookup};
 pub use settings::{
-    CaTrustBundleSettings, Choice, LabelSelectorRequirementSettings, LabelSelectorSettings, OptIn,
-    ProxyLogLevel, ProxySettings, Settings, SettingsError, TokenEndpointSettings, TokenVolumeLayout,
+    CaTrustBundleSettings, Choice, OptIn, ProxyLogLevel, ProxySettings, Settings, SettingsError,
+    TokenEndpointSettings, TokenVolumeLayout,
 };
 pub use splice::PatchError;
 pub use text::printable;

@@ -96,8 +96,8 @@ impl ProxyRequest {
         config: &ProxyConfig,
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
     ) -> Container {
-        let (env, mounts) = equip(PROXY_INIT_CONTAINER);
-        let port = variable("PROXY_PORT", &self.port.to_string());
+        let (mut env, mounts) = equip(PROXY_INIT_CONTAINER);
+        env.insert(0, variable("PROXY_PORT", &self.port.to_string()));
         Container {
             name: PROXY_INIT_CONTAINER.to_owned(),
             image: Some(config.init_image.clone()),
@@ -112,7 +112,7 @@ impl ProxyRequest {
                 run_as_user: Some(0),
                 ..SecurityContext::default()
             }),
-            env: Some(std::iter::once(port).chain(env).collect()),
+            env: Some(env),
             volume_mounts: some(mounts),
             ..Container::default()
         }
@@ -136,12 +136,15 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 /// Puts `first` before and `last` behind the containers of a list.
 fn insert(path: &str, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
     if is_empty {
-        let both = first.into_iter().chain(last).collect();
+        let mut both = Vec::new();
+        both.extend(first);
+        both.extend(last);
         patch.append(path, true, both, Fragment::Containers, |container| {
             Fragment::Container(Box::new(container))
         });
         return;
     }
+    // The one in front goes last, so that the other places are still counted as in the pod that was sent.
     if let Some(container) = last {
         patch.add(format!("{path}/-"), Fragment::Container(Box::new(container)));
     }

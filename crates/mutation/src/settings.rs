@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+
 use crate::json::{Json, TypeError, Value};
 use crate::text::printable;
 
@@ -72,27 +74,7 @@ pub struct CaTrustBundleSettings {
     /// Signer of the bundles. Required.
     pub signer_name: Option<String>,
     /// Labels of the bundles; absent selects none, `{}` selects all.
-    pub label_selector: Option<LabelSelectorSettings>,
-}
-
-/// A label selector as Kubernetes writes it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LabelSelectorSettings {
-    /// Labels that must have these values.
-    pub match_labels: BTreeMap<String, String>,
-    /// Conditions that must hold as well.
-    pub match_expressions: Vec<LabelSelectorRequirementSettings>,
-}
-
-/// One condition of a label selector.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LabelSelectorRequirementSettings {
-    /// The label. Required.
-    pub key: String,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`. Required.
-    pub operator: String,
-    /// The values of `In` and `NotIn`.
-    pub values: Vec<String>,
+    pub label_selector: Option<LabelSelector>,
 }
 
 /// Who is mutated.
@@ -287,7 +269,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn label_selector(&mut self, value: Value<'a>) -> LabelSelectorSettings {
+    fn label_selector(&mut self, value: Value<'a>) -> LabelSelector {
         self.check_keys(value, &["matchLabels", "matchExpressions"]);
         let mut match_labels = BTreeMap::new();
         if let Some(labels) = self.typed(value.optional_object("matchLabels")).flatten() {
@@ -296,16 +278,19 @@ impl<'a> Reader<'a> {
                     .insert(key.into_owned(), self.typed(value.text()).unwrap_or_default().into_owned());
             }
         }
-        let mut match_expressions = Vec::new();
+        let mut requirements = Vec::new();
         if let Some(list) = self.typed(value.optional_array("matchExpressions")).flatten() {
             for element in list.elements() {
-                match_expressions.push(self.requirement(element));
+                requirements.push(self.requirement(element));
             }
         }
-        LabelSelectorSettings { match_labels, match_expressions }
+        LabelSelector {
+            match_labels: (!match_labels.is_empty()).then_some(match_labels),
+            match_expressions: (!requirements.is_empty()).then_some(requirements),
+        }
     }
 
-    fn requirement(&mut self, value: Value<'a>) -> LabelSelectorRequirementSettings {
+    fn requirement(&mut self, value: Value<'a>) -> LabelSelectorRequirement {
         self.check_keys(value, &["key", "operator", "values"]);
         let mut values = Vec::new();
         if let Some(list) = self.typed(value.optional_array("values")).flatten() {
@@ -313,10 +298,10 @@ impl<'a> Reader<'a> {
                 values.push(self.typed(value.text()).unwrap_or_default().into_owned());
             }
         }
-        LabelSelectorRequirementSettings {
+        LabelSelectorRequirement {
             key: self.text(value, "key").unwrap_or_default(),
             operator: self.text(value, "operator").unwrap_or_default(),
-            values,
+            values: (!values.is_empty()).then_some(values),
         }
     }
 

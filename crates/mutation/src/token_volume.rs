@@ -216,7 +216,8 @@ impl TokenSources<'_> {
             ..VolumeProjection::default()
         };
         let ca = self.token_endpoint.and_then(|endpoint| endpoint.ca.as_ref()).and_then(ca_projection);
-        let sources = std::iter::once(token).chain(ca).collect();
+        let mut sources = vec![token];
+        sources.extend(ca);
         ProjectedVolumeSource { default_mode: None, sources: Some(sources) }
     }
 }
