@@ -40,15 +40,16 @@ pub fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
     if says(&format!("Cannot find v1/ServiceAccount named '{name}'")) {
         return ServiceAccountLookup::Missing;
     }
-    let first_line = error.lines().next().unwrap_or_default();
     ServiceAccountLookup::Failed(if says("host capability. The violation has been reported") {
         "the policy lacks hostCapabilities: kubernetes/get_resource".to_owned()
     } else if says("has not been granted access to Kubernetes v1/ServiceAccount") {
         "the policy lacks contextAwareResources: v1 ServiceAccount".to_owned()
     } else if says(": Forbidden") || says("code: 403") {
-        format!("the policy server's service account may not get serviceaccounts: {first_line}")
+        "the policy server's own service account lacks the permission to get serviceaccounts".to_owned()
     } else {
-        first_line.to_owned()
+        let first_line = error.lines().next().unwrap_or_default();
+        let text = first_line.strip_prefix("Host error: ").unwrap_or(first_line);
+        text.strip_prefix("Callback evaluation failure: ").unwrap_or(text).to_owned()
     })
 }
 
@@ -86,11 +87,8 @@ mod tests {
         assert!(reason(capability).contains("hostCapabilities"));
         let forbidden = "Callback evaluation failure: ApiError: serviceaccounts \"sa\" is forbidden: User \"x\" \
                          cannot get: Forbidden (Status { code: 403 })\n\nCaused by:\n    long";
-        assert!(reason(forbidden).contains("may not get serviceaccounts"));
-        assert!(!reason(forbidden).contains("Caused by"));
-        assert_eq!(
-            reason("kube::Client was not initialized properly"),
-            "kube::Client was not initialized properly"
-        );
+        assert!(reason(forbidden).contains("lacks the permission to get serviceaccounts"));
+        let other = "Host error: Callback evaluation failure: kube::Client was not initialized properly\n\nCaused by:";
+        assert_eq!(reason(other), "kube::Client was not initialized properly");
     }
 }

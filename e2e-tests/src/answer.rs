@@ -1,7 +1,11 @@
 //! An admission answer, whichever host gave it.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::host::REQUEST_UID;
 
 /// What an admission host answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +25,25 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer as the API server and kwctl's users get to see it, the patch in base64.
+    #[must_use]
+    pub fn admission_response(&self) -> Value {
+        let mut response = Map::new();
+        let mut set = |key: &str, value: Value| response.insert(key.to_owned(), value);
+        set("uid", REQUEST_UID.into());
+        set("allowed", self.allowed.into());
+        if !self.allowed {
+            set("status", json!({"message": self.message, "code": self.code}));
+        }
+        if !self.patch.is_empty() {
+            set("patchType", "JSONPatch".into());
+            set("patch", BASE64_STANDARD.encode(Value::from(self.patch.clone()).to_string()).into());
+        }
+        set("auditAnnotations", self.audit.clone());
+        set("warnings", if self.warnings.is_empty() { Value::Null } else { self.warnings.clone().into() });
+        response.into()
+    }
+
     /// The object with the patch applied, by a JSON Patch library that is not ours.
     ///
     /// # Errors

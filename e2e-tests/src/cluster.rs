@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::host::HostCapabilities;
+
 /// The service accounts that exist, and what stands between the policy and them.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
@@ -24,12 +26,8 @@ pub enum Fault {
     NoClient,
 }
 
-impl Cluster {
-    /// Answers a `get_resource` request as policy-server does.
-    ///
-    /// # Errors
-    /// The text that the guest gets to see, without the prefix that waPC adds.
-    pub fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String> {
+impl HostCapabilities for Cluster {
+    fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String> {
         let field = |key: &str| request.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (name, namespace) = (field("name"), field("namespace"));
         match self.fault {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use azwi_mutation::{Admission, AdmissionRequest, Config, Json, ServiceAccount, ServiceAccountLookup};
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::cluster::Cluster;
-use crate::host::{PolicyHost, pod_creation};
+use crate::host::{HostCapabilities, PolicyHost, pod_creation};
 
 /// One recorded case.
 #[derive(Debug, Clone, Deserialize)]
@@ -131,7 +132,8 @@ impl Route for ThroughPolicy {
         if let Err(message) = self.0.validate_settings(&question.settings)? {
             return Ok(Err(message));
         }
-        let cluster = Cluster { service_accounts: question.service_accounts.to_vec(), fault: None };
+        let cluster: Arc<dyn HostCapabilities> =
+            Arc::new(Cluster { service_accounts: question.service_accounts.to_vec(), fault: None });
         Ok(Ok(self.0.validate(&question.request, &question.settings, &cluster)?.answer))
     }
 }

@@ -19,6 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS: EpochDeadlines = EpochDeadlines { wapc_init: 20, wapc_func: 20 };
 
+/// What the host answers when the policy asks for something.
+pub trait HostCapabilities: Send + Sync {
+    /// Answers a `kubernetes/get_resource` request.
+    ///
+    /// # Errors
+    /// The text that the guest gets to see, without the prefix that waPC adds.
+    fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String>;
+}
+
 /// A compiled policy, ready to answer.
 pub struct PolicyHost {
     policy: WasmtimeEngineProviderPre,
@@ -69,10 +78,15 @@ impl PolicyHost {
     ///
     /// # Errors
     /// The guest trapped, ran out of time or answered with an error.
-    pub fn call(&self, operation: &str, payload: &[u8], cluster: &Cluster) -> Result<(Vec<u8>, usize)> {
+    pub fn call(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        capabilities: &Arc<dyn HostCapabilities>,
+    ) -> Result<(Vec<u8>, usize)> {
         let instance = self.policy.rehydrate(Some(TICKS)).map_err(|error| anyhow!("{error}"))?;
         let calls = Arc::new(AtomicUsize::new(0));
-        let (cluster, counter) = (cluster.clone(), Arc::clone(&calls));
+        let (capabilities, counter) = (Arc::clone(capabilities), Arc::clone(&calls));
         let host = WapcHost::new(
             Box::new(instance),
             Some(Box::new(move |_, binding, namespace, operation, payload| {
@@ -80,7 +94,7 @@ impl PolicyHost {
                 match (binding, namespace, operation) {
                     ("kubewarden", "kubernetes", "get_resource") => {
                         let request = serde_json::from_slice(payload)?;
-                        cluster.get_resource(&request).map_err(Into::into)
+                        capabilities.get_resource(&request).map_err(Into::into)
                     }
                     other => Err(format!("unknown host capability {other:?}").into()),
                 }
@@ -95,8 +109,8 @@ impl PolicyHost {
     /// # Errors
     /// The policy did not answer.
     pub fn validate_settings(&self, settings: &Value) -> Result<Result<(), String>> {
-        let (output, _) =
-            self.call("validate_settings", settings.to_string().as_bytes(), &Cluster::default())?;
+        let nothing: Arc<dyn HostCapabilities> = Arc::new(Cluster::default());
+        let (output, _) = self.call("validate_settings", settings.to_string().as_bytes(), &nothing)?;
         let output: Value = serde_json::from_slice(&output)?;
         match output.get("valid").and_then(Value::as_bool) {
             Some(true) => Ok(Ok(())),
@@ -109,9 +123,14 @@ impl PolicyHost {
     ///
     /// # Errors
     /// The policy did not answer.
-    pub fn validate(&self, request: &str, settings: &Value, cluster: &Cluster) -> Result<Evaluation> {
+    pub fn validate(
+        &self,
+        request: &str,
+        settings: &Value,
+        capabilities: &Arc<dyn HostCapabilities>,
+    ) -> Result<Evaluation> {
         let payload = format!(r#"{{"request":{request},"settings":{settings}}}"#);
-        let (output, host_calls) = self.call("validate", payload.as_bytes(), cluster)?;
+        let (output, host_calls) = self.call("validate", payload.as_bytes(), capabilities)?;
         let mutated_object = mutated_object(&output)?;
         let request: Value = serde_json::from_str(request)?;
         let output: Value = serde_json::from_slice(&output)?;
@@ -155,11 +174,14 @@ fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// Id of every request that is made here.
+pub const REQUEST_UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
+
 /// The admission request of a pod's creation, as an API server makes it.
 #[must_use]
 pub fn pod_creation(namespace: &str, pod: &str) -> String {
     let request = json!({
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "uid": REQUEST_UID,
         "kind": {"group": "", "version": "v1", "kind": "Pod"},
         "resource": {"group": "", "version": "v1", "resource": "pods"},
         "requestKind": {"group": "", "version": "v1", "kind": "Pod"},

@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod documents;
 pub mod host;
 pub mod pod_diff;
+pub mod session;
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Two texts side by side, for people.
 
+use std::fmt::Write as _;
+
 use similar::{ChangeTag, TextDiff};
 
 /// The lines of `before` and `after`, with three lines around each change; in colours if `colours`.
@@ -19,9 +21,10 @@ pub fn unified(before: &str, after: &str, colours: bool) -> String {
             };
             let line = change.value().trim_end_matches('\n');
             if colours && !colour.is_empty() {
-                text.push_str(&format!("{colour}{sign} {line}\u{1b}[0m\n"));
+                // Writing to a String cannot fail.
+                _ = writeln!(text, "{colour}{sign} {line}\u{1b}[0m");
             } else {
-                text.push_str(&format!("{sign} {line}\n"));
+                _ = writeln!(text, "{sign} {line}");
             }
         }
     }

@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use crate::config::Config;
 use crate::denial::Denial;
 use crate::names::{CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE};
-use crate::plan::{Mutation, NamedServiceAccount, plan, pod_subject};
+use crate::plan::{Mutation, NamedServiceAccount, plan};
 use crate::pod_view::PodView;
 use crate::request::AdmissionRequest;
 use crate::service_account::{ServiceAccount, ServiceAccountLookup};
 use crate::settings::OptIn;
-use crate::text::object_name;
+use crate::text::{object_name, printable};
 use crate::warning::Warning;
 use crate::workload::WorkloadView;
 
@@ -84,18 +84,23 @@ fn admit_workload<'a>(
     let pod = match PodView::read(workload.template, workload.template_path) {
         Ok(pod) => pod,
         Err(denial) => {
-            return untouched(vec![Warning::pods_would_be_denied(&workload.subject, &denial.message)]);
+            return untouched(vec![Warning::pods_would_be_denied(&workload.pods, &denial.message)]);
         }
     };
     if can_opt_in(&pod, config.opt_in) {
         let namespace = request.namespace.clone();
         return Admission::Pending(PendingAdmission { namespace, pod, workload: Some(workload), config });
     }
-    let mut warnings = warnings_of_pod(&pod, &workload.subject);
+    let mut warnings = warnings_of_pod(&pod, &workload.pods);
     if workload.has_opt_in_label {
         warnings.push(Warning::label_on_workload_only(&workload.subject));
     }
     untouched(warnings)
+}
+
+/// The pod for a message.
+fn pod_subject(pod: &PodView<'_>) -> String {
+    format!("pod {}", printable(&pod.display_name(), 63))
 }
 
 /// Whether the pod's label says "true".
@@ -152,7 +157,7 @@ impl PendingAdmission<'_> {
     /// that cannot be given.
     pub fn answer(self, lookup: ServiceAccountLookup) -> Answer {
         let subject = match &self.workload {
-            Some(workload) => workload.subject.clone(),
+            Some(workload) => workload.pods.clone(),
             None => pod_subject(&self.pod),
         };
         let mut warnings = warnings_of_pod(&self.pod, &subject);
@@ -168,7 +173,7 @@ impl PendingAdmission<'_> {
             Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
         }
         if workload.has_opt_in_label && !is_labelled(&self.pod) {
-            warnings.push(Warning::label_on_workload_only(&subject));
+            warnings.push(Warning::label_on_workload_only(&workload.subject));
         }
         Ok(Mutation { warnings, ..Mutation::default() })
     }
@@ -187,7 +192,12 @@ impl PendingAdmission<'_> {
                     self.warn_of_useless_label(&account, subject, warnings);
                     return Ok(Mutation::default());
                 }
-                plan(&self.pod, NamedServiceAccount { namespace, name, account: &account }, self.config)
+                plan(
+                    &self.pod,
+                    subject,
+                    NamedServiceAccount { namespace, name, account: &account },
+                    self.config,
+                )
             }
             ServiceAccountLookup::Missing if is_opted_in_by_itself => {
                 Err(Denial::service_account_not_found(name))

@@ -39,12 +39,14 @@ pub struct NamedServiceAccount<'a> {
     pub account: &'a ServiceAccount,
 }
 
-/// Plans the mutation of an opted-in pod, in upstream's order (`spec/upstream-webhook.md` 1.2).
+/// Plans the mutation of an opted-in pod, in upstream's order (`spec/upstream-webhook.md` 1.2). `subject` names the pod
+/// in warnings.
 ///
 /// # Errors
 /// The pod or its service account asks for something that cannot be given.
 pub fn plan(
     pod: &PodView<'_>,
+    subject: &str,
     identity: NamedServiceAccount<'_>,
     config: &Config,
 ) -> Result<Mutation, Denial> {
@@ -106,7 +108,7 @@ pub fn plan(
 
     let mut warnings = Vec::new();
     warn_of_service_account(identity, &mut warnings);
-    warn_of_skip_list(pod, &skip_list, proxy.is_some(), &mut warnings);
+    warn_of_skip_list(pod, subject, &skip_list, proxy.is_some(), &mut warnings);
     for (_, _, container) in equipped {
         warn_of_container(container, &environment, &volume, &mut warnings);
     }
@@ -114,10 +116,10 @@ pub fn plan(
         warnings.push(Warning::token_volume_elsewhere(name, &volume.name));
     }
     if proxy.is_some() && pod.is_windows() {
-        warnings.push(Warning::proxy_on_windows(&pod_subject(pod)));
+        warnings.push(Warning::proxy_on_windows(subject));
     }
     if wants_endpoint.is_some() && !is_endpoint_served {
-        warnings.push(Warning::token_endpoint_unavailable(&pod_subject(pod)));
+        warnings.push(Warning::token_endpoint_unavailable(subject));
     }
     let audit = vec![
         ("service-account", object_name(identity.namespace, identity.name)),
@@ -125,11 +127,6 @@ pub fn plan(
         ("token-volume", volume.name.clone()),
     ];
     Ok(Mutation { patch, warnings, audit })
-}
-
-/// The pod for a message.
-pub(crate) fn pod_subject(pod: &PodView<'_>) -> String {
-    format!("pod {}", printable(&pod.display_name(), 63))
 }
 
 /// The token endpoint, if it is configured and the pod asks for it.
@@ -174,6 +171,7 @@ fn warn_of_service_account(identity: NamedServiceAccount<'_>, warnings: &mut Vec
 
 fn warn_of_skip_list(
     pod: &PodView<'_>,
+    subject: &str,
     skip_list: &SkipList<'_>,
     has_proxy: bool,
     warnings: &mut Vec<Warning>,
@@ -181,7 +179,7 @@ fn warn_of_skip_list(
     for name in skip_list.names() {
         let is_proxy = has_proxy && matches!(name, PROXY_CONTAINER | PROXY_INIT_CONTAINER);
         if !is_proxy && !pod.has_container(name) {
-            warnings.push(Warning::skipped_container_unknown(&pod_subject(pod), name));
+            warnings.push(Warning::skipped_container_unknown(subject, name));
         }
     }
 }

@@ -166,33 +166,37 @@ impl TokenVolume {
 
 /// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known.
 fn reserved_name(pod: &PodView<'_>) -> String {
-    let name = format!("{RESERVED_PREFIX}{}", identity_hash(pod));
-    let is_own = |volume: &VolumeView<'_>| {
-        volume.name.len() > RESERVED_PREFIX.len()
-            && volume.name.starts_with(RESERVED_PREFIX)
-            && volume.projects_token_to(RESERVED_TOKEN_PATH)
-    };
+    let of_prefix = || reserved_name_for(pod.generate_name(), " (prefix)");
+    let name = if pod.name().is_empty() { of_prefix() } else { reserved_name_for(pod.name(), "") };
     let volumes = pod.volumes();
     if volumes.iter().any(|volume| volume.name == name) {
         return name;
     }
-    volumes.iter().find(|volume| is_own(volume)).map_or(name, |volume| volume.name.clone().into_owned())
+    let mut earlier = None;
+    for volume in volumes.iter().filter(|volume| is_earlier_token_volume(volume)) {
+        if earlier.is_none() || volume.name == of_prefix() {
+            earlier = Some(volume.name.clone().into_owned());
+        }
+    }
+    earlier.unwrap_or(name)
 }
 
-/// The first hexadecimal digits of the SHA-256 of the pod's name, or of its prefix as upstream's log writes it
-/// (`spec/upstream-webhook.md` 1.3).
-fn identity_hash(pod: &PodView<'_>) -> String {
-    let digest = if pod.name().is_empty() {
-        Sha256::new_with_prefix(pod.generate_name()).chain_update(" (prefix)").finalize()
-    } else {
-        Sha256::digest(pod.name())
-    };
-    let mut hash = String::with_capacity(HASH_DIGITS);
+/// Whether this is a token volume that this software or upstream added.
+fn is_earlier_token_volume(volume: &VolumeView<'_>) -> bool {
+    let hash = volume.name.strip_prefix(RESERVED_PREFIX);
+    hash.is_some_and(|hash| !hash.is_empty()) && volume.projects_token_to(RESERVED_TOKEN_PATH)
+}
+
+/// The name for a pod with this identity: the first hexadecimal digits of a SHA-256 (`spec/upstream-webhook.md` 1.3).
+fn reserved_name_for(identity: &str, suffix: &str) -> String {
+    let digest = Sha256::new_with_prefix(identity).chain_update(suffix).finalize();
+    let mut name = String::with_capacity(RESERVED_PREFIX.len() + HASH_DIGITS);
+    name.push_str(RESERVED_PREFIX);
     for byte in digest.iter().take(HASH_DIGITS / 2) {
         // Writing to a String cannot fail.
-        _ = write!(hash, "{byte:02x}");
+        _ = write!(name, "{byte:02x}");
     }
-    hash
+    name
 }
 
 /// What the token volume projects.
@@ -276,5 +280,26 @@ fn is_same<T: serde::Serialize>(value: Option<Value<'_>>, wanted: Option<&T>) ->
         (Some(value), Some(wanted)) => serde_json::to_string(wanted)
             .is_ok_and(|wanted| Json::parse(&wanted).is_ok_and(|wanted| value.is_equal_to(wanted.root()))),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reserved_name_for;
+
+    /// The vectors of `spec/upstream-webhook.md`.
+    #[test]
+    fn names_are_upstreams() {
+        for (identity, suffix, hash) in [
+            ("p", "", "148de9c5a7a44d19e56cd9ae1a554b"),
+            ("db-0", "", "5d2e50e8c9fc80ad3ab4bc23cce71b"),
+            ("quick-start", "", "a94beddb35177ade9c5d04f292b481"),
+            ("web-7d4-", " (prefix)", "f19ff678f2cb1dbea8d2f468a5897c"),
+            ("", " (prefix)", "7ae265465cf68a19ccd3c91d70dc31"),
+        ] {
+            let name = reserved_name_for(identity, suffix);
+            assert_eq!(name, format!("azure-workload-identity-reserved-{hash}"));
+            assert!(name.len() <= 63, "longer than a volume's name may be");
+        }
     }
 }

@@ -165,7 +165,7 @@ impl Warning {
     pub(crate) fn proxy_on_windows(pod: &str) -> Self {
         Self::new(
             WarningCode::ProxyOnWindows,
-            format!("{pod} is a Windows pod; the proxy sidecar runs on Linux only"),
+            format!("proxy sidecar of {pod} runs on Linux only, but its OS is Windows"),
         )
     }
 
@@ -181,7 +181,7 @@ impl Warning {
         Self::new(
             WarningCode::TokenEndpointUnavailable,
             format!(
-                "{pod} asks for the token endpoint, which needs setting tokenVolume reserved or reserved-per-pod"
+                "token endpoint of {pod} is not set up: it needs setting tokenVolume reserved or reserved-per-pod"
             ),
         )
     }
@@ -194,9 +194,9 @@ impl Warning {
         )
     }
 
-    pub(crate) fn pods_would_be_denied(workload: &str, denial: &str) -> Self {
+    pub(crate) fn pods_would_be_denied(pods: &str, denial: &str) -> Self {
         let denial = printable(denial, 200);
-        Self::new(WarningCode::PodsWouldBeDenied, format!("pods of {workload} would be denied: {denial}"))
+        Self::new(WarningCode::PodsWouldBeDenied, format!("{pods} would be denied: {denial}"))
     }
 }
 

@@ -19,8 +19,10 @@ fn template_path(group: &str, kind: &str) -> Option<&'static str> {
 /// A workload object and the pod template in it.
 #[derive(Debug)]
 pub struct WorkloadView<'a> {
-    /// Kind and name for a message, for example `Deployment web`.
+    /// The object for a message, for example `Deployment web`.
     pub subject: String,
+    /// Its pods for a message, for example `pods of Deployment web`.
+    pub pods: String,
     /// Path of the pod template, for a message.
     pub template_path: &'static str,
     /// The pod template.
@@ -41,8 +43,10 @@ impl<'a> WorkloadView<'a> {
         let text = |key| metadata.get(key).and_then(|value| value.text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
         let labels = metadata.get("labels");
+        let subject = format!("{} {}", request.kind, printable(&name, 63));
         Some(Self {
-            subject: format!("{} {}", request.kind, printable(&name, 63)),
+            pods: format!("pods of {subject}"),
+            subject,
             template_path: path,
             template,
             has_opt_in_label: labels.and_then(|labels| labels.get(OPT_IN_LABEL)).is_some(),

@@ -1,0 +1,199 @@
+//! Laws that hold for every pod, checked over generated ones.
+
+// Helpers of tests are tests to a reader, but not to the lint.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod generated;
+
+use azwi_mutation::{
+    Admission, AdmissionRequest, Answer, Config, Json, Mutation, ServiceAccount, ServiceAccountLookup,
+    Settings, Value,
+};
+use generated::{any_json, pod};
+use k8s_openapi::api::core::v1::Pod;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::Config as Runs;
+
+/// How many pods the laws are checked on.
+const PODS: u32 = 10_000;
+
+const SERVICE_ACCOUNTS: &[&str] = &[
+    r#"{"metadata":{"annotations":{"azure.workload.identity/client-id":"5d2e50e8-c9fc-80ad-3ab4-bc23cce71bf1"}}}"#,
+    r#"{"metadata":{"labels":{"azure.workload.identity/use":"true"},"annotations":{"azure.workload.identity/tenant-id":""}}}"#,
+    "{}",
+];
+
+fn configs() -> impl Strategy<Value = Config> {
+    let layout = select(&["azure-identity-token", "reserved", "reserved-per-pod"]);
+    let opt_in = select(&["all", "podOrServiceAccount", "pod"]);
+    let ca = select(&[
+        "",
+        r#","caConfigMapName":"ca""#,
+        r#","caTrustBundle":{"signerName":"e.com/s","labelSelector":{}}"#,
+    ]);
+    (layout, opt_in, any::<bool>(), ca).prop_map(|(layout, opt_in, native, ca)| {
+        let settings = format!(
+            r#"{{"tenantId":"contoso.example","tokenVolume":"{layout}","optIn":"{opt_in}",
+                "proxy":{{"nativeSidecar":{native}}},
+                "tokenEndpoint":{{"annotationSuffix":"identity-binding","audience":"api://AKSIdentityBinding"{ca}}}}}"#
+        );
+        Config::from_json(&settings).unwrap()
+    })
+}
+
+fn request_text(kind: (&str, &str), resource: &str, object: &str) -> String {
+    let (group, kind) = kind;
+    format!(
+        r#"{{"uid":"u","kind":{{"group":"{group}","version":"v1","kind":"{kind}"}},
+            "resource":{{"group":"{group}","version":"v1","resource":"{resource}"}},
+            "operation":"CREATE","namespace":"team-a","object":{object}}}"#
+    )
+}
+
+fn answer(request: &str, service_account: &str, config: &Config) -> Answer {
+    let json = Json::parse(request).unwrap();
+    let request = AdmissionRequest::read(json.root()).unwrap();
+    match azwi_mutation::admit(&request, config) {
+        Admission::Answered(answer) => answer,
+        Admission::Pending(pending) => {
+            pending.answer(ServiceAccountLookup::Found(ServiceAccount::from_json(service_account).unwrap()))
+        }
+    }
+}
+
+fn mutation_of(pod: &str, service_account: &str, config: &Config) -> Answer {
+    answer(&request_text(("", "Pod"), "pods", pod), service_account, config)
+}
+
+fn applied(mutation: &Mutation, pod: &str) -> String {
+    mutation.patch.apply_to(Json::parse(pod).unwrap().root()).unwrap()
+}
+
+/// Whether all of `before` is still in `after`, in the same order and with the same number texts. What this software
+/// injected earlier may have been put right.
+fn is_kept(before: Value<'_>, after: Value<'_>) -> bool {
+    let is_nothing = |value: Value<'_>| {
+        matches!(value.raw(), "null") || (value.is_array() && value.elements().count() == 0)
+    };
+    if is_nothing(before) {
+        return is_nothing(after) || after.is_array();
+    }
+    if before.is_object() {
+        let mut members = after.members();
+        return is_own(before)
+            || before
+                .members()
+                .all(|(key, value)| members.any(|(other, kept)| key == other && is_kept(value, kept)));
+    }
+    if before.is_array() {
+        let mut elements = after.elements();
+        return before.elements().all(|value| elements.any(|kept| is_kept(value, kept)));
+    }
+    before.raw() == after.raw()
+}
+
+/// Whether this is a volume or mount under a name that belongs to this software.
+fn is_own(value: Value<'_>) -> bool {
+    let name = value.get("name").and_then(|name| name.text().ok()).unwrap_or_default();
+    name.starts_with("azure-workload-identity-reserved-") && value.get("image").is_none()
+}
+
+/// What the API server fills in.
+fn defaulted(pod: &str) -> String {
+    let mut pod: serde_json::Value = serde_json::from_str(pod).unwrap();
+    let empty = Vec::new();
+    let lists = ["containers", "initContainers"];
+    for list in lists {
+        for container in pod["spec"][list].as_array_mut().unwrap_or(&mut empty.clone()) {
+            container["terminationMessagePath"] = "/dev/termination-log".into();
+            for port in container["ports"].as_array_mut().unwrap_or(&mut empty.clone()) {
+                port["protocol"] = "TCP".into();
+            }
+        }
+    }
+    for volume in pod["spec"]["volumes"].as_array_mut().unwrap_or(&mut empty.clone()) {
+        if let Some(projected) = volume.get_mut("projected").and_then(serde_json::Value::as_object_mut) {
+            projected.entry("defaultMode").or_insert(420.into());
+            for source in projected.get_mut("sources").and_then(|it| it.as_array_mut()).into_iter().flatten()
+            {
+                if let Some(token) = source.get_mut("serviceAccountToken").and_then(|it| it.as_object_mut()) {
+                    token.entry("expirationSeconds").or_insert(3600.into());
+                }
+            }
+        }
+    }
+    pod["spec"]["dnsPolicy"] = "ClusterFirst".into();
+    pod.to_string()
+}
+
+/// The name that the API server makes from the prefix.
+fn named(pod: &str) -> String {
+    let mut pod: serde_json::Value = serde_json::from_str(pod).unwrap();
+    let metadata = &mut pod["metadata"];
+    if metadata["name"].as_str().unwrap_or_default().is_empty() {
+        metadata["name"] = format!("{}x7k2p", metadata["generateName"].as_str().unwrap_or_default()).into();
+    }
+    pod.to_string()
+}
+
+proptest! {
+    #![proptest_config(Runs { cases: PODS, failure_persistence: None, ..Runs::default() })]
+
+    #[test]
+    fn laws_of_a_mutation(pod in pod().prop_map(|pod| pod.text()), service_account in select(SERVICE_ACCOUNTS), config in configs()) {
+
+        let Ok(mutation) = mutation_of(&pod, service_account, &config) else { return Ok(()) };
+        let mutated = applied(&mutation, &pod);
+
+        // Nothing is lost, reordered or respelt.
+        prop_assert!(is_kept(Json::parse(&pod).unwrap().root(), Json::parse(&mutated).unwrap().root()), "lost: {mutated}");
+
+        // The patch says what a JSON Patch library makes of it.
+        let mut patched: serde_json::Value = serde_json::from_str(&pod).unwrap();
+        let patch: json_patch::Patch = serde_json::from_str(&mutation.patch.to_json().unwrap()).unwrap();
+        json_patch::patch(&mut patched, &patch).unwrap();
+        prop_assert_eq!(&patched, &serde_json::from_str::<serde_json::Value>(&mutated).unwrap());
+
+        // The API accepts it.
+        prop_assert!(serde_json::from_str::<Pod>(&mutated).is_ok(), "no pod: {mutated}");
+
+        // Twice is once; also when the API server has filled in defaults and a name in between.
+        for again in [mutated.clone(), defaulted(&mutated), named(&mutated), named(&defaulted(&mutated))] {
+            let second = mutation_of(&again, service_account, &config).unwrap();
+            prop_assert!(second.patch.is_empty(), "mutated again: {:?} of {again}", second.patch);
+            prop_assert_eq!(&applied(&second, &again), &again);
+        }
+
+        // The same input gives the same bytes.
+        let repeated = mutation_of(&pod, service_account, &config).unwrap();
+        prop_assert_eq!(mutation.patch.to_json().unwrap(), repeated.patch.to_json().unwrap());
+    }
+
+    #[test]
+    fn arbitrary_json_gets_an_answer(json in any_json()) {
+        let text = json.to_string();
+        let config = Config::from_json(r#"{"tenantId":"contoso.example","optIn":"all"}"#).unwrap();
+        if let Err(denial) = mutation_of(&text, "{}", &config) {
+            prop_assert!(!denial.message.is_empty());
+        }
+        for (group, kind, resource) in [("apps", "Deployment", "deployments"), ("batch", "CronJob", "cronjobs")] {
+            let answer = answer(&request_text((group, kind), resource, &text), "{}", &config);
+            prop_assert!(answer.is_ok_and(|mutation| mutation.patch.is_empty()));
+        }
+        // What matters is that these return at all.
+        _ = AdmissionRequest::read(Json::parse(&text).unwrap().root());
+        _ = Settings::from_json(&text).and_then(|settings| Config::new(&settings));
+        _ = ServiceAccount::from_json(&text);
+    }
+
+    #[test]
+    fn arbitrary_text_gets_an_answer(text in ".{0,64}", cut in 0..200_usize) {
+        _ = Json::parse(&text);
+        _ = Settings::from_json(&text);
+        // A request that ends too early.
+        let whole = request_text(("", "Pod"), "pods", r#"{"metadata":{"labels":{"é":"\ud83d"}}}"#);
+        let cut = whole.floor_char_boundary(cut.min(whole.len() - 1));
+        prop_assert!(Json::parse(&whole[..cut]).is_err());
+    }
+}

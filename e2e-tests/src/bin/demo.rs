@@ -1,0 +1,106 @@
+//! Shows what the policy does to a pod: the response, the decoded patch, and the pod before and after.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use e2e_tests::cluster::Cluster;
+use e2e_tests::documents::{pod_of, read_document, read_documents};
+use e2e_tests::host::{HostCapabilities, PolicyHost, pod_creation};
+use e2e_tests::{pod_diff, repository_root};
+use serde_json::Value;
+
+/// Runs the policy on a pod and shows what it does. Needs no cluster and no kwctl.
+///
+/// Exits with 0 when the pod is admitted, with 1 when it is denied, with 2 when there was no answer.
+#[derive(Parser)]
+#[command(
+    name = "demo",
+    after_help = "Example:\n  demo --pod my-deployment.yaml --service-account sa.yaml --settings settings.yaml"
+)]
+struct Arguments {
+    /// Pod, or workload object whose pods are meant; YAML or JSON.
+    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("pod.yaml"))]
+    pod: PathBuf,
+    /// Service accounts that exist; YAML or JSON, one or several documents.
+    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("service-account.yaml"))]
+    service_account: PathBuf,
+    /// Settings of the policy; YAML or JSON.
+    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("settings.yaml"))]
+    settings: PathBuf,
+    /// The policy module; `make policy.wasm` builds it.
+    #[arg(long, value_name = "FILE", default_value_os_t = repository_root().join("policy.wasm"))]
+    policy: PathBuf,
+}
+
+fn demo_file(name: &str) -> PathBuf {
+    Path::new("e2e-tests/demo").join(name)
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let pod = pod_of(read_document(&arguments.pod)?)
+        .with_context(|| format!("{} holds neither a pod nor a workload object", arguments.pod.display()))?;
+    let service_accounts = read_documents(&arguments.service_account)?;
+    let settings = read_document(&arguments.settings)?;
+
+    heading("Policy");
+    let started = Instant::now();
+    let host = PolicyHost::load(&arguments.policy)?;
+    println!("{} compiled in {} ms", arguments.policy.display(), started.elapsed().as_millis());
+    if let Err(problem) = host.validate_settings(&settings)? {
+        anyhow::bail!("the policy refuses {}: {problem}", arguments.settings.display());
+    }
+    println!("settings of {} accepted", arguments.settings.display());
+
+    let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
+    let request = pod_creation(namespace, &pod.to_string());
+    let cluster: Arc<dyn HostCapabilities> = Arc::new(Cluster { service_accounts, fault: None });
+    let evaluation = host.validate(&request, &settings, &cluster)?;
+    let answer = evaluation.answer;
+
+    heading("Response, as the API server gets it");
+    println!("{}", serde_json::to_string_pretty(&answer.admission_response())?);
+    println!("calls to the host: {}", evaluation.host_calls);
+    if !answer.allowed {
+        return Ok(false);
+    }
+    heading("Patch, decoded");
+    if answer.patch.is_empty() {
+        println!("none: the pod stays as it is");
+        return Ok(true);
+    }
+    for operation in &answer.patch {
+        println!("{operation}");
+    }
+    heading("Pod, before and after");
+    let (before, after) = (serde_yaml::to_string(&pod)?, serde_yaml::to_string(&answer.apply_to(&pod)?)?);
+    print!("{}", pod_diff::unified(&before, &after, has_colours()));
+    Ok(true)
+}
+
+fn heading(text: &str) {
+    if has_colours() {
+        println!("\n\u{1b}[1m{text}\u{1b}[0m");
+    } else {
+        println!("\n{text}");
+    }
+}
+
+fn has_colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}

@@ -1,0 +1,52 @@
+//! The recorded requests and sessions, answered by the embedded host exactly as kwctl answered them
+//! (`e2e-tests/policy.bats` runs the same folders through kwctl).
+
+// Helpers of tests are tests to a reader, but not to the lint.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use e2e_tests::documents::read_document;
+use e2e_tests::host::{HostCapabilities, PolicyHost};
+use e2e_tests::repository_root;
+use e2e_tests::session::Session;
+use serde_json::Value;
+
+/// How many folders there are at least, so that none gets lost.
+const FIXTURES: usize = 15;
+
+fn expected_response(folder: &Path) -> Value {
+    read_document(&folder.join("response.json")).expect("a recorded response")
+}
+
+/// The response with its patch decoded, as it is recorded.
+fn decoded(mut response: Value, patch: Vec<Value>) -> Value {
+    if response.get("patch").is_some() {
+        response["patch"] = patch.into();
+    }
+    response
+}
+
+#[test]
+fn every_fixture_is_answered_as_recorded() {
+    let host = PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy");
+    let mut answered = 0;
+    for folder in std::fs::read_dir(repository_root().join("e2e-tests/fixtures")).expect("fixtures") {
+        let folder = folder.expect("a folder").path();
+        let request = std::fs::read_to_string(folder.join("request.json")).expect("a request");
+        let settings = read_document(&folder.join("settings.json")).expect("settings");
+        let session = Arc::new(Session::read(&folder.join("session.yaml")).expect("a session"));
+        let recorded_calls = session.remaining();
+        let capabilities: Arc<dyn HostCapabilities> = Arc::clone(&session) as _;
+
+        assert_eq!(host.validate_settings(&settings).expect("a verdict"), Ok(()), "{}", folder.display());
+        let evaluation = host.validate(&request, &settings, &capabilities).expect("an answer");
+        let response = decoded(evaluation.answer.admission_response(), evaluation.answer.patch);
+        assert_eq!(response, expected_response(&folder), "{}", folder.display());
+        assert_eq!(session.remaining(), 0, "{}: a recorded call was not made", folder.display());
+        assert_eq!(evaluation.host_calls, recorded_calls, "{}: other calls than recorded", folder.display());
+        answered += 1;
+    }
+    assert!(answered >= FIXTURES, "only {answered} fixtures");
+}
