@@ -110,10 +110,10 @@ pub fn plan(
     warn_of_service_account(identity, &mut warnings);
     warn_of_skip_list(pod, subject, &skip_list, proxy.is_some(), &mut warnings);
     for (_, _, container) in equipped {
-        warn_of_container(container, &environment, &volume, &mut warnings);
+        warn_of_container(container, subject, &environment, &volume, &mut warnings);
     }
     if let Some(name) = volume.stand_in(pod) {
-        warnings.push(Warning::token_volume_elsewhere(name, &volume.name));
+        warnings.push(Warning::token_volume_elsewhere(subject, name, &volume.name));
     }
     if proxy.is_some() && pod.is_windows() {
         warnings.push(Warning::proxy_on_windows(subject));
@@ -186,6 +186,7 @@ fn warn_of_skip_list(
 
 fn warn_of_container(
     container: &ContainerView<'_>,
+    subject: &str,
     environment: &Environment<'_>,
     volume: &TokenVolume,
     warnings: &mut Vec<Warning>,
@@ -194,13 +195,13 @@ fn warn_of_container(
         let injected = environment.value(&variable.name);
         let is_other = |own: &str| injected.is_some_and(|injected| injected != own);
         if variable.value().is_some_and(is_other) {
-            warnings.push(Warning::variable_kept(&container.name, &variable.name));
+            warnings.push(Warning::variable_kept(subject, &container.name, &variable.name));
         }
     }
     let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
     for mount in &container.volume_mounts {
         if mount.name != volume.name && occupies(&mount.mount_path) {
-            warnings.push(Warning::mount_path_occupied(&container.name, &mount.name));
+            warnings.push(Warning::mount_path_occupied(subject, &container.name, &mount.name));
         }
     }
 }

@@ -149,16 +149,19 @@ impl Warning {
         )
     }
 
-    pub(crate) fn variable_kept(container: &str, variable: &str) -> Self {
+    pub(crate) fn variable_kept(pod: &str, container: &str, variable: &str) -> Self {
         let container = printable(container, 63);
-        Self::new(WarningCode::VariableKept, format!("container {container} keeps its own {variable}"))
+        Self::new(
+            WarningCode::VariableKept,
+            format!("container {container} of {pod} keeps its own value of {variable}"),
+        )
     }
 
-    pub(crate) fn mount_path_occupied(container: &str, volume: &str) -> Self {
-        let (container, volume) = (printable(container, 40), printable(volume, 63));
+    pub(crate) fn mount_path_occupied(pod: &str, container: &str, volume: &str) -> Self {
+        let (container, volume) = (printable(container, 63), printable(volume, 63));
         Self::new(
             WarningCode::MountPathOccupied,
-            format!("container {container} mounts volume {volume} where the token belongs"),
+            format!("container {container} of {pod} mounts volume {volume} where the token belongs"),
         )
     }
 
@@ -169,11 +172,11 @@ impl Warning {
         )
     }
 
-    pub(crate) fn token_volume_elsewhere(volume: &str, expected: &str) -> Self {
+    pub(crate) fn token_volume_elsewhere(pod: &str, volume: &str, expected: &str) -> Self {
         let volume = printable(volume, 63);
         Self::new(
             WarningCode::TokenVolumeElsewhere,
-            format!("volume {volume} projects the token, so volume {expected} is not added; rename it"),
+            format!("volume {volume} of {pod} projects the token already; rename it {expected}"),
         )
     }
 

@@ -1,0 +1,118 @@
+# Targets that Kubewarden authors know, and a few more; `make help` lists them.
+
+POLICY_CRATE := azure-workload-identity-policy
+WASM_TARGET := wasm32-wasip1
+# Largest size of the policy in bytes, and crates that must never get into it.
+WASM_LIMIT := 220000
+WASM_FOREIGN := tokio|rustls|ring|hyper|kube|reqwest|async-std|openssl|aws-lc-rs
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+WASM_BUILT := $(TARGET_DIR)/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
+CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz
+KWCTL_MISSING := kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)
+
+# Files for `make demo`; empty means the demo's own.
+POD :=
+SA :=
+SETTINGS :=
+
+say = @printf '\n== %s\n' '$(1)'
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: toolchain
+toolchain: # Where rustup does not install by itself what rust-toolchain.toml names, this does
+	@rustup target list --installed 2>/dev/null | grep -qx $(WASM_TARGET) || rustup toolchain install --no-self-update
+
+# === The policy
+
+.PHONY: policy.wasm
+policy.wasm: toolchain ## Build the policy
+	cargo build --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE)
+	@cp $(WASM_BUILT) policy.wasm
+
+.PHONY: annotated-policy.wasm
+annotated-policy.wasm: policy.wasm ## Build the policy with its metadata (needs kwctl)
+	@command -v kwctl >/dev/null || { echo '$(KWCTL_MISSING)'; exit 1; }
+	kwctl annotate -m policy-metadata/metadata.yml -u README.md -o annotated-policy.wasm policy.wasm
+
+.PHONY: demo
+demo: policy.wasm ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml SETTINGS=settings.yaml
+	cargo run --locked -p e2e-tests --bin demo -- \
+	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
+
+.PHONY: size
+size: policy.wasm ## Print the policy's size and what it is made of
+	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none cargo build --locked --profile wasm \
+	  --target $(WASM_TARGET) -p $(POLICY_CRATE) --target-dir $(TARGET_DIR)/with-names
+	@cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT) \
+	  --names $(TARGET_DIR)/with-names/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
+
+# === Checks
+
+.PHONY: test
+test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end ## Run every check of the policy; no cluster needed
+	$(call say,all checks of the policy passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance)
+
+# A comma, which would end an argument.
+, := ,
+
+.PHONY: fmt
+fmt: ## Check the formatting
+	$(call say,formatting)
+	cargo fmt --all -- --check
+
+.PHONY: lint
+lint: toolchain ## Run clippy, natively and for the wasm
+	$(call say,clippy: everything natively$(,) the policy for $(WASM_TARGET))
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p $(POLICY_CRATE) --target $(WASM_TARGET) --profile wasm -- -D warnings
+
+.PHONY: guard
+guard: toolchain ## Check that no async runtime, TLS, HTTP or kube crate gets into the policy
+	$(call say,crates that must not get into the policy)
+	@graph=$$(cargo tree --locked -p $(POLICY_CRATE) --target $(WASM_TARGET) -e normal --prefix none) || exit 1; \
+	if foreign=$$(printf '%s\n' "$$graph" | grep -E '^($(WASM_FOREIGN))(-[a-z-]+)? v'); then \
+	  printf 'found in the policy:\n%s\n' "$$foreign"; exit 1; fi; \
+	echo "none of $$(printf '%s\n' "$$graph" | sort -u | wc -l) crates is among $(WASM_FOREIGN)"
+
+.PHONY: unit-tests
+unit-tests: toolchain ## Run unit and property tests of the core and the policy
+	$(call say,unit and property tests$(,) the latter over 10$(,)000 generated pods)
+	cargo test --locked
+
+.PHONY: size-limit
+size-limit: policy.wasm
+	$(call say,size of the policy)
+	cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT)
+
+.PHONY: conformance
+conformance: policy.wasm ## Compare with upstream's recorded answers, through the core and through the wasm
+	$(call say,upstream'\''s recorded answers)
+	cargo run --quiet --locked -p e2e-tests --bin conformance -- --through core,policy $(CONFORMANCE)
+
+.PHONY: end-to-end
+end-to-end: policy.wasm # The real wasm under the embedded host
+	$(call say,the real wasm under the embedded host)
+	cargo test --locked -p e2e-tests
+
+.PHONY: e2e-tests
+e2e-tests: end-to-end ## Run the policy under the embedded host and, where it is installed, under kwctl
+	$(call say,the real wasm under kwctl)
+	@if ! command -v kwctl >/dev/null; then echo 'SKIPPED policy.bats: $(KWCTL_MISSING)'; \
+	elif ! command -v bats >/dev/null; then echo 'SKIPPED policy.bats: bats is not installed: apt-get install bats'; \
+	else $(MAKE) annotated-policy.wasm && bats e2e-tests/; fi
+
+.PHONY: deny
+deny: ## Check licences, sources and advisories of all crates (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is not installed: cargo install --locked cargo-deny'; exit 1; }
+	cargo deny check
+
+.PHONY: clean
+clean: ## Remove what was built
+	cargo clean
+	rm -f policy.wasm annotated-policy.wasm

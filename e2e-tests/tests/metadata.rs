@@ -1,0 +1,170 @@
+//! The policy's metadata and its settings form, which nothing else would check: hosts ignore what they do not know.
+
+// Helpers of tests are tests to a reader, but not to the lint.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use azwi_mutation::Config;
+use e2e_tests::documents::read_document;
+use e2e_tests::repository_root;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The keys that policy-evaluator knows. Fields that are only there to be known are not looked at.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Metadata {
+    rules: Vec<Rule>,
+    mutating: bool,
+    context_aware_resources: Value,
+    host_capabilities: Vec<String>,
+    background_audit: bool,
+    #[serde(rename = "executionMode")]
+    _execution_mode: String,
+    #[serde(rename = "policyType")]
+    _policy_type: String,
+    minimum_kubewarden_version: String,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rule {
+    api_groups: Vec<String>,
+    api_versions: Vec<String>,
+    resources: Vec<String>,
+    operations: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Questions {
+    questions: Vec<Question>,
+}
+
+#[derive(Deserialize)]
+struct Question {
+    variable: String,
+    label: String,
+    description: String,
+    #[serde(rename = "type")]
+    kind: String,
+    default: Option<Value>,
+    #[serde(default)]
+    options: Vec<String>,
+}
+
+fn metadata() -> Metadata {
+    let document = read_document(&repository_root().join("policy-metadata/metadata.yml")).expect("metadata");
+    serde_json::from_value(document).expect("known keys only")
+}
+
+fn questions() -> Vec<Question> {
+    let document =
+        read_document(&repository_root().join("policy-metadata/questions-ui.yml")).expect("questions");
+    let document: Questions = serde_json::from_value(document).expect("questions");
+    document.questions.into_iter().filter(|question| question.variable != "description").collect()
+}
+
+/// The settings that there are, as the software itself lists them when it meets an unknown key.
+fn setting_keys(parent: &str) -> BTreeSet<String> {
+    let mut settings = json!({"tenantId": "contoso.example"});
+    put(&mut settings, &format!("{parent}{}noSuchKey", if parent.is_empty() { "" } else { "." }), json!(0));
+    let refusal = Config::from_json(&settings.to_string()).expect_err("an unknown key").to_string();
+    let (_, keys) = refusal.split_once("the keys here are ").expect("a list of keys");
+    let prefix = if parent.is_empty() { String::new() } else { format!("{parent}.") };
+    keys.split(' ').map(|key| format!("{prefix}{key}")).collect()
+}
+
+fn put(settings: &mut Value, path: &str, value: Value) {
+    let mut place = settings;
+    for key in path.split('.') {
+        if place.is_null() {
+            *place = json!({});
+        }
+        place = &mut place[key];
+    }
+    *place = value;
+}
+
+#[test]
+fn metadata_says_what_the_policy_needs_and_no_more() {
+    let metadata = metadata();
+    assert!(metadata.mutating && !metadata.background_audit);
+    assert_eq!(metadata.context_aware_resources, json!([{"apiVersion": "v1", "kind": "ServiceAccount"}]));
+    assert_eq!(metadata.host_capabilities, ["kubernetes/get_resource"]);
+    assert_eq!(metadata.minimum_kubewarden_version.split('.').count(), 3);
+    for rule in &metadata.rules {
+        let lists = [&rule.api_groups, &rule.api_versions, &rule.resources, &rule.operations];
+        assert!(lists.iter().all(|list| !list.is_empty() && !list.iter().any(|entry| entry == "*")));
+        let is_pods = rule.resources.iter().any(|resource| resource == "pods");
+        assert!(!is_pods || rule.operations == ["CREATE"], "a pod's spec does not change after its creation");
+    }
+}
+
+#[test]
+fn metadata_has_what_artifact_hub_is_told() {
+    let annotations = metadata().annotations;
+    for key in [
+        "title",
+        "version",
+        "description",
+        "ociUrl",
+        "author",
+        "url",
+        "source",
+        "license",
+        "severity",
+        "category",
+    ] {
+        let value = annotations.get(&format!("io.kubewarden.policy.{key}"));
+        assert!(value.is_some_and(|value| !value.trim().is_empty()), "io.kubewarden.policy.{key}");
+    }
+    for key in ["displayName", "resources", "keywords"] {
+        assert!(annotations.contains_key(&format!("io.artifacthub.{key}")), "io.artifacthub.{key}");
+    }
+    assert_eq!(annotations["io.kubewarden.policy.version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn every_setting_has_a_question_and_every_question_a_setting() {
+    let parents = [
+        "proxy",
+        "tokenEndpoint",
+        "tokenEndpoint.caTrustBundle",
+        "tokenEndpoint.caTrustBundle.labelSelector",
+    ];
+    let mut settings = setting_keys("");
+    for parent in parents {
+        assert!(settings.remove(parent), "{parent} is no setting");
+        settings.extend(setting_keys(parent));
+    }
+    // A list of conditions is beyond the form; people write it in the YAML editor.
+    assert!(settings.remove("tokenEndpoint.caTrustBundle.labelSelector.matchExpressions"));
+    let asked: BTreeSet<String> = questions().into_iter().map(|question| question.variable).collect();
+    assert_eq!(asked, settings);
+}
+
+#[test]
+fn questions_explain_themselves_and_their_defaults_are_valid() {
+    let mut settings = json!({"tenantId": "contoso.example"});
+    for question in questions() {
+        assert!(!question.label.is_empty() && question.description.len() > 20, "{}", question.variable);
+        assert_eq!(question.kind == "enum", !question.options.is_empty(), "{}", question.variable);
+        if let Some(default) = question.default {
+            let is_option = |default: &str| question.options.iter().any(|option| option == default);
+            assert!(
+                question.options.is_empty() || default.as_str().is_some_and(is_option),
+                "{}",
+                question.variable
+            );
+            put(&mut settings, &question.variable, default);
+        }
+        for option in question.options.iter().filter(|option| *option != "AzureStackCloud") {
+            let mut chosen = json!({"tenantId": "contoso.example"});
+            put(&mut chosen, &question.variable, option.as_str().into());
+            assert!(Config::from_json(&chosen.to_string()).is_ok(), "{}: {option:?}", question.variable);
+        }
+    }
+    assert!(Config::from_json(&settings.to_string()).is_ok(), "{settings}");
+}
