@@ -7,6 +7,8 @@ WASM_LIMIT := 220000
 WASM_FOREIGN := tokio|rustls|ring|hyper|kube|reqwest|async-std|openssl|aws-lc-rs
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# Cut off the paths of sources that panic messages name, so that every machine builds the same bytes.
+CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 WASM_BUILT := $(TARGET_DIR)/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
 CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz
 KWCTL_MISSING := kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)
@@ -32,7 +34,8 @@ toolchain: # Where rustup does not install by itself what rust-toolchain.toml na
 
 .PHONY: policy.wasm
 policy.wasm: toolchain ## Build the policy
-	cargo build --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE)
+	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS='--remap-path-prefix=$(CARGO_HOME_DIR)/registry/src=' \
+	  cargo build --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE)
 	@cp $(WASM_BUILT) policy.wasm
 
 .PHONY: annotated-policy.wasm
