@@ -10,15 +10,12 @@ use serde_json::{Value, json};
 /// The policy's verdict: none if the settings are valid, else the message.
 fn refusal(settings: &str) -> Option<String> {
     let verdict: Value = serde_json::from_slice(&validate_settings(settings.as_bytes()).unwrap()).unwrap();
-    match &verdict["message"] {
-        Value::String(message) => {
-            assert_eq!(verdict["valid"], false, "{verdict}");
-            Some(message.clone())
-        }
-        _ => {
-            assert_eq!(verdict["valid"], true, "{verdict}");
-            None
-        }
+    if let Value::String(message) = &verdict["message"] {
+        assert_eq!(verdict["valid"], false, "{verdict}");
+        Some(message.clone())
+    } else {
+        assert_eq!(verdict["valid"], true, "{verdict}");
+        None
     }
 }
 
