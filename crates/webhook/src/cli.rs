@@ -1,0 +1,334 @@
+//! The command line. Upstream's flags are understood with one dash and with two.
+
+// The comments on arguments are help texts, where backticks would show.
+#![allow(clippy::doc_markdown)]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::go_duration;
+use crate::inject::{self, InjectArguments};
+use crate::limits::Limits;
+use crate::serve::{self, Options};
+use crate::server::TlsVersion;
+use crate::settings::{Flags, Resolved, resolve};
+use crate::telemetry::{self, LogLevel};
+use crate::version::BUILD;
+
+/// Exit code of a wrong flag, variable or settings file.
+const USAGE: u8 = 2;
+
+/// Gives pods that opt in their Azure Workload Identity.
+#[derive(Debug, Parser)]
+#[command(
+    name = "azwi-webhook",
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  azwi-webhook --webhook-cert-dir=/certs --log-level=info
+  azwi-webhook inject --tenant-id contoso.example -f deployment.yaml --service-accounts sa.yaml -o diff
+  azwi-webhook version"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+    /// Print what was built, as one line of JSON.
+    #[arg(long)]
+    version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the webhook (the default without a subcommand).
+    Serve(Box<ServeArguments>),
+    /// Inject into manifests, without a webhook.
+    Inject(Box<InjectArguments>),
+    /// Print what was built, as one line of JSON.
+    Version,
+}
+
+/// Settings of the mutation that flags can give; each goes before the environment and the settings file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Mutation")]
+pub struct SettingsArguments {
+    /// Settings as the policy has them, in YAML or JSON.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Azure tenant: a GUID or a verified domain name [env: AZURE_TENANT_ID].
+    #[arg(long, value_name = "TENANT")]
+    tenant_id: Option<String>,
+    /// Audience of the projected token [default: api://AzureADTokenExchange].
+    #[arg(long)]
+    audience: Option<String>,
+    /// Who is mutated: pod, serviceAccount, podOrServiceAccount or all [default: podOrServiceAccount].
+    #[arg(long, value_name = "WHO")]
+    opt_in: Option<String>,
+    /// Layout of the token volume: azure-identity-token, reserved or reserved-per-pod [default: azure-identity-token].
+    #[arg(long, value_name = "LAYOUT")]
+    token_volume: Option<String>,
+    /// Annotation suffix of the token endpoint (AKS identity binding).
+    #[arg(long, value_name = "SUFFIX")]
+    custom_token_endpoint_annotation_suffix: Option<String>,
+    /// Audience of tokens for the token endpoint.
+    #[arg(long, value_name = "AUDIENCE")]
+    custom_token_endpoint_audience: Option<String>,
+}
+
+impl SettingsArguments {
+    /// The configuration that these flags, the environment and the settings file come to.
+    ///
+    /// # Errors
+    /// As [`resolve`].
+    pub fn resolve(&self, more: Flags) -> Result<Resolved> {
+        let flags = [
+            ("tenantId", &self.tenant_id),
+            ("audience", &self.audience),
+            ("optIn", &self.opt_in),
+            ("tokenVolume", &self.token_volume),
+            ("tokenEndpoint.annotationSuffix", &self.custom_token_endpoint_annotation_suffix),
+            ("tokenEndpoint.audience", &self.custom_token_endpoint_audience),
+        ];
+        // Upstream's manifests pass empty flags for what is not set.
+        let given = flags.into_iter().filter_map(|(key, value)| {
+            let value = value.as_deref().filter(|value| !value.is_empty())?;
+            Some((key, Value::from(value)))
+        });
+        resolve(self.settings.as_deref(), |name| std::env::var_os(name), given.chain(more).collect())
+    }
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    #[command(flatten)]
+    settings: SettingsArguments,
+    /// Folder with tls.crt and tls.key, read anew when their content changes.
+    #[arg(long, value_name = "DIR", default_value = "/certs", help_heading = "Certificates")]
+    webhook_cert_dir: PathBuf,
+    /// Certificates come from elsewhere (upstream's flag; for now they always do).
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, help_heading = "Certificates")]
+    disable_cert_rotation: bool,
+    /// How often the certificate's files are looked at.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Certificates")]
+    cert_check_interval: Duration,
+    /// Oldest version of TLS: 1.2 or 1.3.
+    #[arg(long, value_name = "VERSION", default_value = "1.3", help_heading = "Certificates")]
+    tls_min_version: String,
+    /// Where the API server calls.
+    #[arg(long, value_name = "ADDRESS", default_value = ":9443", help_heading = "Addresses")]
+    webhook_addr: String,
+    /// Where the kubelet asks for health: /livez, /healthz, /readyz.
+    #[arg(long, value_name = "ADDRESS", default_value = ":9440", help_heading = "Addresses")]
+    health_addr: String,
+    /// Where Prometheus reads /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = ":8095", help_heading = "Addresses")]
+    metrics_addr: String,
+    /// Kind of metrics; only prometheus.
+    #[arg(long, value_name = "KIND", default_value = "prometheus", help_heading = "Addresses")]
+    metrics_backend: String,
+    /// Kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's own service account.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How much is logged: empty, info, debug, trace or all. The proxy sidecar gets the same word.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How long to go on serving after SIGTERM, while readiness fails.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Stopping")]
+    lame_duck: Duration,
+    /// How long requests in flight may take after that.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, help_heading = "Stopping")]
+    drain: Duration,
+    #[command(flatten)]
+    limits: LimitArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArguments {
+    /// Largest body of a request in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
+    max_body: usize,
+    /// Largest head of a request in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
+    max_header: usize,
+    /// How long a client may take for a request's head.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    header_timeout: Duration,
+    /// How long a client may take for a request's body.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    body_timeout: Duration,
+    /// How long a TLS handshake may take.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    handshake_timeout: Duration,
+    /// How long a request may take where the API server does not say by ?timeout=.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    request_timeout: Duration,
+    /// Connections at a time.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Requests that look something up at a time; more are answered at once with code 503.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().in_flight)]
+    max_in_flight: usize,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    go_duration::parse(text)
+        .ok_or_else(|| "a duration is a number and a unit, such as 10s, 1m30s or 500ms".to_owned())
+}
+
+/// Runs the program with these arguments.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(with_two_dashes(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output and is no failure; clap knows which is which.
+            _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match cli.command {
+        _ if cli.version => print_version(),
+        Some(Command::Version) => print_version(),
+        Some(Command::Inject(arguments)) => inject::run(&arguments),
+        Some(Command::Serve(arguments)) => serve_with(*arguments),
+        None => serve_with(cli.serve),
+    }
+}
+
+/// Go's flags have one dash or two; clap would read one as a heap of short flags.
+fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    arguments.into_iter().map(|argument| {
+        let is_long = argument.to_str().is_some_and(|text| {
+            let mut characters = text.chars();
+            characters.next() == Some('-')
+                && characters.next().is_some_and(|c| c.is_ascii_alphabetic())
+                && characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '-')
+        });
+        if is_long { ["-".into(), argument].into_iter().collect() } else { argument }
+    })
+}
+
+fn print_version() -> ExitCode {
+    match serde_json::to_string(&BUILD) {
+        Ok(version) => {
+            println!("{version}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.into(), 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("azwi-webhook: {error:#}");
+    ExitCode::from(code)
+}
+
+fn serve_with(arguments: ServeArguments) -> ExitCode {
+    let (options, level) = match options(arguments) {
+        Ok(options) => options,
+        Err(error) => return fail(&error, USAGE),
+    };
+    telemetry::start(level);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), 1),
+    };
+    match runtime.block_on(serve::run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
+    let word = arguments.log_level.clone().unwrap_or_default();
+    let level = LogLevel::read(&word).map_err(|problem| anyhow!("invalid --log-level set: {problem}"))?;
+    if !arguments.metrics_backend.eq_ignore_ascii_case("prometheus") {
+        bail!("unsupported metrics backend: {}; it must be prometheus", arguments.metrics_backend);
+    }
+    // The sidecar logs as the webhook does, where upstream's flag says how.
+    let proxy_level = arguments.log_level.map(|level| ("proxy.logLevel", level.into())).into_iter().collect();
+    let settings = arguments.settings.resolve(proxy_level)?;
+    let limits = arguments.limits;
+    let options = Options {
+        webhook_addr: arguments.webhook_addr,
+        health_addr: arguments.health_addr,
+        metrics_addr: arguments.metrics_addr,
+        cert_dir: arguments.webhook_cert_dir,
+        cert_check_interval: arguments.cert_check_interval,
+        tls_min_version: tls_version(&arguments.tls_min_version)?,
+        kubeconfig: arguments.kubeconfig,
+        lame_duck: arguments.lame_duck,
+        drain: arguments.drain,
+        limits: Limits {
+            body_bytes: limits.max_body,
+            header_bytes: limits.max_header,
+            header_time: limits.header_timeout,
+            body_time: limits.body_timeout,
+            handshake_time: limits.handshake_timeout,
+            connections: limits.max_connections,
+            in_flight: limits.max_in_flight,
+            request_time: limits.request_timeout,
+        },
+        settings,
+    };
+    Ok((options, level))
+}
+
+fn tls_version(version: &str) -> Result<TlsVersion> {
+    match version {
+        "1.2" => Ok(TlsVersion::V1_2),
+        "1.3" => Ok(TlsVersion::V1_3),
+        "1.0" | "1.1" => bail!("--tls-min-version {version} is too old to be spoken; use 1.2 or 1.3"),
+        _ => bail!("unable to parse TLS version: invalid TLS version {version:?}. Must be one of: 1.2, 1.3"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, Command, with_two_dashes};
+
+    fn parsed(line: &str) -> Cli {
+        let arguments = format!("azwi-webhook {line}");
+        Cli::try_parse_from(with_two_dashes(arguments.split_whitespace().map(OsString::from))).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn upstreams_arguments_are_understood_with_one_dash_and_with_two() {
+        for dashes in ["-", "--"] {
+            let line = format!(
+                "{dashes}log-level=info {dashes}metrics-addr=:8095 {dashes}metrics-backend prometheus \
+                 {dashes}disable-cert-rotation {dashes}audience= {dashes}webhook-cert-dir /certs {dashes}tls-min-version=1.2"
+            );
+            let cli = parsed(&line);
+            assert!(cli.command.is_none() && cli.serve.disable_cert_rotation);
+            assert_eq!((cli.serve.log_level.as_deref(), &*cli.serve.tls_min_version), (Some("info"), "1.2"));
+        }
+        assert!(!parsed("--disable-cert-rotation=false").serve.disable_cert_rotation);
+        assert!(parsed("-version").version);
+    }
+
+    #[test]
+    fn subcommands_are_told_apart() {
+        assert!(matches!(parsed("serve -log-level debug").command, Some(Command::Serve(_))));
+        assert!(matches!(parsed("inject -f pod.yaml").command, Some(Command::Inject(_))));
+        assert!(matches!(parsed("version").command, Some(Command::Version)));
+    }
+}

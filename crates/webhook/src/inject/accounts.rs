@@ -1,0 +1,74 @@
+//! The service accounts that `inject` knows.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Result;
+use azwi_mutation::{Json, ServiceAccount, ServiceAccountLookup, Value};
+use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
+use kube::{Api, Client};
+use tokio::runtime::Runtime;
+
+use super::documents::Document;
+use super::objects::{items, text_of};
+use crate::kubernetes;
+use crate::service_accounts::of_object;
+
+/// Service accounts from manifests, and where to ask for others.
+pub struct Accounts {
+    default_namespace: String,
+    known: HashMap<(String, String), ServiceAccountLookup>,
+    cluster: Option<(Runtime, Client)>,
+}
+
+impl Accounts {
+    /// None are known yet.
+    pub fn new(default_namespace: &str) -> Self {
+        Self { default_namespace: default_namespace.to_owned(), known: HashMap::new(), cluster: None }
+    }
+
+    /// Takes in the service accounts of a document, in a List or not.
+    pub fn add(&mut self, document: &Document) {
+        let Some(json) = document.json.as_deref().and_then(|json| Json::parse(json).ok()) else { return };
+        for object in items(json.root()) {
+            if text_of(object, &["kind"]) == "ServiceAccount" {
+                self.add_object(object);
+            }
+        }
+    }
+
+    fn add_object(&mut self, object: Value<'_>) {
+        let namespace = text_of(object, &["metadata", "namespace"]);
+        let namespace = if namespace.is_empty() { self.default_namespace.clone() } else { namespace };
+        let account = match ServiceAccount::read(object) {
+            Ok(account) => ServiceAccountLookup::Found(account),
+            Err(problem) => ServiceAccountLookup::Failed(problem),
+        };
+        self.known.insert((namespace, text_of(object, &["metadata", "name"])), account);
+    }
+
+    /// Asks the cluster for service accounts that no manifest has.
+    ///
+    /// # Errors
+    /// There is no usable configuration of a cluster.
+    pub fn read_others_from_cluster(&mut self, kubeconfig: Option<&Path>) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = runtime.block_on(kubernetes::client(kubeconfig))?;
+        self.cluster = Some((runtime, client));
+        Ok(())
+    }
+
+    /// Finds a service account.
+    pub fn lookup(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
+        if let Some(known) = self.known.get(&(namespace.to_owned(), name.to_owned())) {
+            return known.clone();
+        }
+        let Some((runtime, client)) = &self.cluster else { return ServiceAccountLookup::Missing };
+        let api: Api<ServiceAccountObject> = Api::namespaced(client.clone(), namespace);
+        match runtime.block_on(api.get_metadata_opt(name)) {
+            Ok(Some(object)) => ServiceAccountLookup::Found(of_object(&object)),
+            Ok(None) => ServiceAccountLookup::Missing,
+            Err(error) => ServiceAccountLookup::Failed(error.to_string()),
+        }
+    }
+}

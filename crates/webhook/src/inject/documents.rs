@@ -1,0 +1,123 @@
+//! Documents of a manifest file. What is not changed is written back byte for byte.
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize as _;
+
+/// One document: its text with the separator before it, and what it says as JSON text in the same order.
+#[derive(Debug)]
+pub struct Document {
+    /// `---` and what else stands before the content.
+    separator: String,
+    content: String,
+    /// The content as JSON; none for an empty document.
+    pub json: Option<String>,
+}
+
+/// Splits a file into its documents.
+///
+/// # Errors
+/// A document is neither YAML nor JSON.
+pub fn split(text: &str) -> Result<Vec<Document>> {
+    let mut parts: Vec<(String, String)> = vec![(String::new(), String::new())];
+    for line in text.split_inclusive('\n') {
+        let is_separator = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if is_separator {
+            parts.push((line.to_owned(), String::new()));
+        } else if let Some((_, content)) = parts.last_mut() {
+            content.push_str(line);
+        }
+    }
+    let mut documents = Vec::new();
+    for (number, (separator, content)) in parts.into_iter().enumerate() {
+        let json =
+            json_of(&content).with_context(|| format!("document {} is neither YAML nor JSON", number + 1))?;
+        documents.push(Document { separator, content, json });
+    }
+    Ok(documents)
+}
+
+/// The JSON text of a document, keys in the document's order.
+fn json_of(content: &str) -> Result<Option<String>> {
+    if content.trim_start().starts_with('{') {
+        // JSON keeps its own text, numbers and all.
+        if serde_json::from_str::<serde::de::IgnoredAny>(content).is_ok() {
+            return Ok(Some(content.trim().to_owned()));
+        }
+    }
+    let value = serde_yaml::Value::deserialize(serde_yaml::Deserializer::from_str(content))?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::to_string(&value)?))
+}
+
+/// JSON text as YAML, keys in the same order.
+///
+/// # Errors
+/// The text is not JSON.
+pub fn yaml_of(json: &str) -> Result<String> {
+    let value: serde_yaml::Value = serde_yaml::from_str(json)?;
+    Ok(serde_yaml::to_string(&value)?)
+}
+
+impl Document {
+    /// The document's text, with this in place of its content.
+    ///
+    /// # Errors
+    /// The JSON cannot be written as YAML.
+    pub fn with_json(&self, json: Option<&str>) -> Result<String> {
+        let content = match json {
+            None => self.content.clone(),
+            Some(json) if self.content.trim_start().starts_with('{') => format!("{json}\n"),
+            Some(json) => yaml_of(json)?,
+        };
+        Ok(format!("{}{content}", self.separator))
+    }
+
+    /// The content as this program writes YAML.
+    ///
+    /// # Errors
+    /// The JSON cannot be written as YAML.
+    pub fn rewritten(&self) -> Result<String> {
+        self.json.as_deref().map_or_else(|| Ok(String::new()), yaml_of)
+    }
+
+    /// Kind and name, for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Some(json) = self.json.as_deref().and_then(|json| azwi_mutation::Json::parse(json).ok()) else {
+            return "(empty document)".to_owned();
+        };
+        super::objects::name_of(json.root())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    const FILE: &str = "# first\na: 1\n--- # second\nb: [x,   y]\n\n---\n\n---\n{\"c\": 1.50}\n";
+
+    #[test]
+    fn unchanged_documents_keep_their_bytes() {
+        let documents = split(FILE).unwrap();
+        assert_eq!(documents.len(), 4);
+        let written: String = documents.iter().map(|document| document.with_json(None).unwrap()).collect();
+        assert_eq!(written, FILE);
+    }
+
+    #[test]
+    fn documents_are_read_in_order_and_json_keeps_its_numbers() {
+        let documents = split(FILE).unwrap();
+        let json: Vec<_> = documents.iter().map(|document| document.json.as_deref()).collect();
+        assert_eq!(json, [Some("{\"a\":1}"), Some("{\"b\":[\"x\",\"y\"]}"), None, Some("{\"c\": 1.50}")]);
+        assert_eq!(documents[0].with_json(Some("{\"z\":1,\"a\":\"2\"}")).unwrap(), "z: 1\na: '2'\n");
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_named_by_its_number() {
+        assert!(format!("{:#}", split("a: 1\n---\n{b\n").unwrap_err()).starts_with("document 2 is neither"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The connection to the API server: the client, the watch, and the server's version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Config};
+use tracing::{info, warn};
+
+use crate::service_accounts::Cache;
+
+/// Native sidecars are on by default from this minor version of Kubernetes 1 on, as upstream decides it.
+const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
+
+/// Connects to the API server: by the kubeconfig if one is named, else as `KUBECONFIG`, the home folder or the pod say.
+///
+/// # Errors
+/// There is no usable configuration.
+pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file =
+                Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.context("no kubeconfig, and not inside a cluster")?,
+    };
+    // A connection that hangs must not outlast the next try; watches have their own, longer time.
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Ok(Client::try_from(config)?)
+}
+
+/// Keeps the cache up to date until the task is dropped. The cache stays as it is while the API server is away.
+pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>) {
+    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::all(client);
+    let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let mut events = std::pin::pin!(events);
+    let mut was_synced = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                cache.apply(event);
+                if !was_synced && cache.is_synced() {
+                    was_synced = true;
+                    info!(service_accounts = cache.len(), "service accounts are known");
+                }
+            }
+            Err(error) => warn!(%error, "the watch of service accounts was interrupted and is resumed"),
+        }
+    }
+}
+
+/// Whether the API server is new enough for native sidecars; none when it does not say.
+pub async fn has_native_sidecars(client: &Client) -> Option<bool> {
+    let version = client.apiserver_version().await.ok()?;
+    is_native_sidecar_version(&version.major, &version.minor)
+}
+
+/// Minor versions may carry a suffix, such as `31+`.
+fn is_native_sidecar_version(major: &str, minor: &str) -> Option<bool> {
+    let number = |text: &str| -> Option<u32> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).map_or(text, |end| &text[..end]);
+        digits.parse().ok()
+    };
+    let (major, minor) = (number(major)?, number(minor)?);
+    Some((major, minor) >= (1, NATIVE_SIDECAR_SINCE_MINOR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_native_sidecar_version;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert_eq!(is_native_sidecar_version("1", "32"), Some(true));
+        assert_eq!(is_native_sidecar_version("1", "35+"), Some(true));
+        assert_eq!(is_native_sidecar_version("1", "9"), Some(false));
+        assert_eq!(is_native_sidecar_version("2", "0"), Some(true));
+        assert_eq!(is_native_sidecar_version("1", ""), None);
+    }
+}

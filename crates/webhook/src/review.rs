@@ -1,0 +1,148 @@
+//! `AdmissionReview` of `admission.k8s.io/v1` and `v1beta1`: read from the request's bytes, written as JSON text.
+//!
+//! Not kube's types: they write the patch as a list of numbers, which the API server takes but nobody else reads.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use azwi_mutation::{AdmissionRequest, Answer, Value};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+
+/// The versions that are understood; the answer has the version of the question.
+const API_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
+
+/// A review that asks for an answer.
+#[derive(Debug)]
+pub struct Review<'a> {
+    /// Version of the review.
+    pub api_version: Cow<'a, str>,
+    /// What is asked.
+    pub request: AdmissionRequest<'a>,
+}
+
+impl<'a> Review<'a> {
+    /// Reads a review.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong with it.
+    pub fn read(review: Value<'a>) -> Result<Self, String> {
+        let field = |key: &str| {
+            let text = review.optional_text(key);
+            text.map_err(|error| error.sentence("admission review", review))
+        };
+        let api_version = field("apiVersion")?.unwrap_or(Cow::Borrowed(API_VERSIONS[0]));
+        if !API_VERSIONS.contains(&&*api_version) {
+            let shown = azwi_mutation::printable(&api_version, 100);
+            return Err(format!(
+                "apiVersion {shown} is not understood; it must be {}",
+                API_VERSIONS.join(" or ")
+            ));
+        }
+        let request = review.get("request").ok_or("the admission review has no request")?;
+        let request = AdmissionRequest::read(request)?;
+        if request.uid.is_empty() {
+            return Err("the admission request has no uid".to_owned());
+        }
+        Ok(Self { api_version, request })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReviewAnswer<'a> {
+    kind: &'static str,
+    api_version: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    message: &'a str,
+    code: u16,
+}
+
+/// The answer as JSON text.
+///
+/// # Errors
+/// None that is known; the question is `serde_json`'s.
+pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<String, serde_json::Error> {
+    let response = match answer {
+        Ok(mutation) => {
+            let patch = (!mutation.patch.is_empty()).then(|| mutation.patch.to_json()).transpose()?;
+            Response {
+                uid,
+                allowed: true,
+                status: None,
+                patch_type: patch.is_some().then_some("JSONPatch"),
+                patch: patch.map(|patch| BASE64_STANDARD.encode(patch)),
+                audit_annotations: mutation.audit.iter().map(|(key, value)| (*key, value.as_str())).collect(),
+                warnings: mutation.warnings.iter().map(ToString::to_string).collect(),
+            }
+        }
+        Err(denial) => Response {
+            uid,
+            allowed: false,
+            status: Some(Status { message: &denial.message, code: denial.code }),
+            patch: None,
+            patch_type: None,
+            audit_annotations: BTreeMap::new(),
+            warnings: Vec::new(),
+        },
+    };
+    serde_json::to_string(&ReviewAnswer { kind: "AdmissionReview", api_version, response })
+}
+
+#[cfg(test)]
+mod tests {
+    use azwi_mutation::{Denial, Json};
+
+    use super::{Review, write_answer};
+
+    fn problem(review: &str) -> String {
+        Review::read(Json::parse(review).unwrap().root()).unwrap_err()
+    }
+
+    #[test]
+    fn reviews_of_both_versions_are_read() {
+        for version in ["v1", "v1beta1"] {
+            let text = format!(r#"{{"apiVersion":"admission.k8s.io/{version}","request":{{"uid":"u"}}}}"#);
+            let json = Json::parse(&text).unwrap();
+            let review = Review::read(json.root()).unwrap();
+            assert_eq!((&*review.request.uid, review.api_version.ends_with(version)), ("u", true));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_review_is_said() {
+        assert!(problem(r#"{"apiVersion":"v2"}"#).contains("apiVersion v2 is not understood"));
+        assert!(problem("{}").contains("has no request"));
+        assert!(problem(r#"{"request":{}}"#).contains("has no uid"));
+        assert!(problem(r#"{"request":{"uid":5}}"#).contains("uid must be a string"));
+    }
+
+    #[test]
+    fn a_denial_has_a_status() {
+        let answer = write_answer("admission.k8s.io/v1", "u", &Err(Denial::invalid("no")));
+        let expected = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u","allowed":false,"status":{"message":"no","code":400}}}"#;
+        assert_eq!(answer.unwrap(), expected);
+    }
+}

@@ -1,0 +1,188 @@
+//! The process: what is started in which order, and how it stops.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use axum_server::Handle;
+use kube::Client;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::admin::{Readiness, health_router, metrics_router};
+use crate::admission::Admissions;
+use crate::certificates::{CertificateStore, keep_from_files};
+use crate::kubernetes::{client, has_native_sidecars, watch_service_accounts};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::server::{TlsVersion, serve as serve_tls, tls_config};
+use crate::service_accounts::{Cache, ServiceAccounts};
+use crate::settings::Resolved;
+use crate::version::BUILD;
+
+/// How often the API server's version is asked for.
+const VERSION_INTERVAL: Duration = Duration::from_mins(10);
+
+/// Everything that a process needs to be told.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the API server calls.
+    pub webhook_addr: String,
+    /// Where the kubelet asks for health.
+    pub health_addr: String,
+    /// Where Prometheus reads metrics.
+    pub metrics_addr: String,
+    /// Folder with `tls.crt` and `tls.key`.
+    pub cert_dir: PathBuf,
+    /// How often the folder is looked at.
+    pub cert_check_interval: Duration,
+    /// Oldest version of TLS.
+    pub tls_min_version: TlsVersion,
+    /// The kubeconfig, if not the usual one.
+    pub kubeconfig: Option<PathBuf>,
+    /// How long the process goes on serving after it was told to stop.
+    pub lame_duck: Duration,
+    /// How long requests in flight may take after that.
+    pub drain: Duration,
+    /// Limits of the server.
+    pub limits: Limits,
+    /// The core's configuration.
+    pub settings: Resolved,
+}
+
+/// Runs until a signal stops it.
+///
+/// # Errors
+/// An address cannot be listened on, or there is no usable configuration of the cluster.
+pub async fn run(options: Options) -> Result<()> {
+    let signals = Signals::new().context("cannot wait for signals")?;
+    // Before anything else, so that a port in use is told at once.
+    let webhook = listen(&options.webhook_addr)?;
+    let health = listen(&options.health_addr)?;
+    let metrics_listener = listen(&options.metrics_addr)?;
+    let client = client(options.kubeconfig.as_deref()).await.context("cannot connect to the cluster")?;
+
+    let metrics = Metrics::new();
+    let cache = Arc::new(Cache::default());
+    let certificates = Arc::new(CertificateStore::default());
+    let admissions = Arc::new(Admissions {
+        config: ArcSwap::from_pointee(options.settings.config.clone()),
+        service_accounts: Arc::new(ServiceAccounts::new(Arc::clone(&cache), client.clone())),
+        metrics: Arc::clone(&metrics),
+        places: Semaphore::new(options.limits.in_flight),
+        is_draining: AtomicBool::new(false),
+    });
+    let readiness =
+        Readiness { admissions: Arc::clone(&admissions), certificates: Arc::clone(&certificates) };
+
+    let mut background = JoinSet::new();
+    background.spawn(serve_plain(health, health_router(readiness)));
+    background
+        .spawn(serve_plain(metrics_listener, metrics_router(Arc::clone(&metrics), Arc::clone(&admissions))));
+    background.spawn(watch_service_accounts(client.clone(), cache));
+    background.spawn(keep_from_files(
+        options.cert_dir,
+        Arc::clone(&certificates),
+        Arc::clone(&metrics),
+        options.cert_check_interval,
+    ));
+    if options.settings.native_sidecar.is_none() {
+        background.spawn(follow_version(client, Arc::clone(&admissions)));
+    }
+
+    let handle = Handle::new();
+    let stopper = tokio::spawn(stop(
+        signals,
+        Arc::clone(&admissions),
+        handle.clone(),
+        options.lame_duck,
+        options.drain,
+    ));
+    info!(version = BUILD.build_version, address = options.webhook_addr, "serving");
+    let tls = tls_config(options.tls_min_version, certificates)?;
+    serve_tls(webhook, tls, admissions, options.limits, handle).await.context("the server ended")?;
+    stopper.abort();
+    info!("stopped");
+    Ok(())
+}
+
+/// Listens on an address; `:9443` is every address of the machine, as in Go.
+fn listen(address: &str) -> Result<TcpListener> {
+    let listener = match address.strip_prefix(':') {
+        // Not every machine speaks IPv6.
+        Some(port) => TcpListener::bind(format!("[::]:{port}"))
+            .or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}"))),
+        None => TcpListener::bind(address),
+    };
+    listener.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn serve_plain(listener: TcpListener, router: axum::Router) {
+    let served = async { axum_server::from_tcp(listener)?.serve(router.into_make_service()).await };
+    if let Err(error) = served.await {
+        warn!(%error, "health or metrics are not served any more");
+    }
+}
+
+/// Keeps the decision about native sidecars in step with the API server, which may be upgraded under this process.
+async fn follow_version(client: Client, admissions: Arc<Admissions>) {
+    loop {
+        if let Some(native) = has_native_sidecars(&client).await {
+            let config = admissions.config.load();
+            let followed = azwi_mutation::Config::clone(&config).with_native_sidecar(native);
+            if followed != **config {
+                info!(native_sidecar = native, "the API server's version decides about sidecars");
+                admissions.config.store(Arc::new(followed));
+            }
+        }
+        tokio::time::sleep(VERSION_INTERVAL).await;
+    }
+}
+
+/// What asks the process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first signal fails readiness and goes on serving, so that nobody is sent here any more; then requests in flight
+/// are waited for. A second signal ends at once.
+async fn stop(
+    mut signals: Signals,
+    admissions: Arc<Admissions>,
+    handle: Handle<SocketAddr>,
+    lame_duck: Duration,
+    drain: Duration,
+) {
+    signals.next().await;
+    info!(lame_duck_seconds = lame_duck.as_secs_f64(), "stopping: not ready any more, still serving");
+    admissions.is_draining.store(true, Ordering::Relaxed);
+    tokio::select! {
+        () = tokio::time::sleep(lame_duck) => {}
+        () = signals.next() => return handle.shutdown(),
+    }
+    info!(drain_seconds = drain.as_secs_f64(), "stopping: waiting for requests in flight");
+    handle.graceful_shutdown(Some(drain));
+    signals.next().await;
+    handle.shutdown();
+}

@@ -1,0 +1,273 @@
+//! The TLS server that the API server calls: HTTP/1.1 only, and everything bounded.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum_server::Handle;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use futures_util::FutureExt as _;
+use futures_util::future::{Ready, ready};
+use http_body_util::{BodyExt as _, Limited};
+use rustls::ServerConfig;
+use rustls::server::ResolvesServerCert;
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::admission::Admissions;
+use crate::go_duration;
+use crate::limits::Limits;
+use crate::metrics::{Metrics, Outcome};
+
+/// The path that upstream's manifests name.
+pub const PATH: &str = "/mutate-v1-pod";
+
+#[derive(Clone)]
+struct Shared {
+    admissions: Arc<Admissions>,
+    limits: Limits,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// The TLS side of the server.
+///
+/// # Errors
+/// None that is known: the provider speaks both versions.
+pub fn tls_config(
+    oldest: TlsVersion,
+    certificates: Arc<dyn ResolvesServerCert>,
+) -> Result<ServerConfig, rustls::Error> {
+    let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
+        TlsVersion::V1_2 => &[&TLS13, &TLS12],
+        TlsVersion::V1_3 => &[&TLS13],
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Serves until `handle` stops it.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    tls: ServerConfig,
+    admissions: Arc<Admissions>,
+    limits: Limits,
+    handle: Handle<SocketAddr>,
+) -> io::Result<()> {
+    let metrics = Arc::clone(&admissions.metrics);
+    let connections = ConnectionLimit(Arc::new(Semaphore::new(limits.connections)));
+    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)))
+        .handshake_timeout(limits.handshake_time)
+        .acceptor(connections);
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(acceptor)
+        .handle(handle)
+        .http1_only()
+        .first_request_timeout(limits.header_time)
+        .accept_error_handler(move |_, error| metrics.handshake_failed(failure_reason(error)));
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes.max(8192));
+    server.serve(router(admissions, limits).into_make_service()).await
+}
+
+/// The routes, without TLS.
+pub fn router(admissions: Arc<Admissions>, limits: Limits) -> Router {
+    let shared = Shared { admissions, limits };
+    let wrong_method = || async { (StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n") };
+    Router::new()
+        .route(PATH, post(mutate).fallback(wrong_method))
+        .fallback(|| async {
+            (StatusCode::NOT_FOUND, format!("there is nothing here; the webhook is at {PATH}\n"))
+        })
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), close_when_draining))
+        .with_state(shared)
+}
+
+/// Sends callers with open connections to another replica while this one goes away.
+async fn close_when_draining(
+    State(shared): State<Shared>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if shared.admissions.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn mutate(State(shared): State<Shared>, request: Request) -> Response {
+    // A fault in one answer must not end the others.
+    let answered = AssertUnwindSafe(answer(&shared, request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        error!("answering a request panicked");
+        refuse(
+            &shared.admissions.metrics,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "panic",
+            "the webhook has a fault\n",
+        )
+    })
+}
+
+fn refuse(metrics: &Metrics, status: StatusCode, reason: &'static str, why: &str) -> Response {
+    metrics.answered(Outcome::Error, reason, 0.0);
+    (status, why.to_owned()).into_response()
+}
+
+async fn answer(shared: &Shared, request: Request) -> Response {
+    let arrival = Instant::now();
+    let metrics = &shared.admissions.metrics;
+    if !is_json(&request) {
+        let why = "the content type must be application/json\n";
+        return refuse(metrics, StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why);
+    }
+    let timeout = request.uri().query().and_then(timeout_parameter);
+    let patience = timeout.unwrap_or(shared.limits.request_time);
+    let body = match read_body(request.into_body(), shared.limits).await {
+        Ok(body) => body,
+        Err((status, reason, why)) => return refuse(metrics, status, reason, &why),
+    };
+    match shared.admissions.answer(&body, arrival, patience).await {
+        Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
+        Err(why) => {
+            warn!(error = why, "a review could not be read");
+            refuse(metrics, StatusCode::BAD_REQUEST, "unreadable", &format!("{why}\n"))
+        }
+    }
+}
+
+fn is_json(request: &Request) -> bool {
+    let content_type =
+        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The API server's deadline.
+fn timeout_parameter(query: &str) -> Option<std::time::Duration> {
+    query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(go_duration::parse)
+}
+
+type BodyRefusal = (StatusCode, &'static str, String);
+
+async fn read_body(body: Body, limits: Limits) -> Result<axum::body::Bytes, BodyRefusal> {
+    let read = Limited::new(body, limits.body_bytes).collect();
+    match tokio::time::timeout(limits.body_time, read).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let why = format!("the body is larger than the limit of {} bytes\n", limits.body_bytes);
+            Err((StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
+        }
+        Ok(Err(error)) => {
+            Err((StatusCode::BAD_REQUEST, "body", format!("the body could not be read: {error}\n")))
+        }
+        Err(_) => {
+            let why = format!("the body did not arrive within {} seconds\n", limits.body_time.as_secs());
+            Err((StatusCode::REQUEST_TIMEOUT, "slow_body", why))
+        }
+    }
+}
+
+fn failure_reason(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "timeout",
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "closed",
+        io::ErrorKind::InvalidData => "tls",
+        io::ErrorKind::QuotaExceeded => "too_many_connections",
+        _ => "other",
+    }
+}
+
+/// Lets in so many connections at a time, and no more.
+#[derive(Clone)]
+struct ConnectionLimit(Arc<Semaphore>);
+
+impl<S> Accept<TcpStream, S> for ConnectionLimit {
+    type Stream = CountedStream;
+    type Service = S;
+    type Future = Ready<io::Result<(CountedStream, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        ready(match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(place) => {
+                stream.set_nodelay(true).map(|()| (CountedStream { stream, _place: place }, service))
+            }
+            Err(_) => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections")),
+        })
+    }
+}
+
+/// A connection and its place among those that are let in.
+pub struct CountedStream {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for CountedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for CountedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
