@@ -25,6 +25,31 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads a webhook's `AdmissionReview`.
+    ///
+    /// # Errors
+    /// It is not one.
+    pub fn from_review(review: &Value) -> Result<Self> {
+        let response = review.get("response").with_context(|| format!("no response in {review}"))?;
+        let status = |key: &str| response.get("status").and_then(|status| status.get(key));
+        let patch = match response.get("patch").and_then(Value::as_str) {
+            Some(patch) => serde_json::from_slice(&BASE64_STANDARD.decode(patch)?)?,
+            None => Vec::new(),
+        };
+        let warnings = response.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        Ok(Self {
+            allowed: response
+                .get("allowed")
+                .and_then(Value::as_bool)
+                .context("the response has no field allowed")?,
+            message: status("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            code: status("code").and_then(Value::as_u64),
+            patch,
+            warnings: warnings.filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
+            audit: response.get("auditAnnotations").cloned().unwrap_or(Value::Null),
+        })
+    }
+
     /// The answer as the API server and kwctl's users get to see it, the patch in base64.
     #[must_use]
     pub fn admission_response(&self) -> Value {

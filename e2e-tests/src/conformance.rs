@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::cluster::Cluster;
 use crate::host::{HostCapabilities, PolicyHost, pod_creation};
+use crate::webhook::EmbeddedWebhook;
 
 /// One recorded case.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,6 +73,48 @@ pub struct ThroughCore;
 
 /// The real wasm under the embedded host.
 pub struct ThroughPolicy(pub PolicyHost);
+
+/// The webhook, over TLS.
+pub struct ThroughWebhook {
+    runtime: tokio::runtime::Runtime,
+    webhook: EmbeddedWebhook,
+}
+
+impl ThroughWebhook {
+    /// Starts a webhook.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start() -> Result<Self> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let config = Config::from_json(r#"{"tenantId":"contoso.example"}"#)?;
+        let webhook = {
+            let _inside = runtime.enter();
+            EmbeddedWebhook::start(config)?
+        };
+        Ok(Self { runtime, webhook })
+    }
+}
+
+impl Route for ThroughWebhook {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Result<Result<Answer, String>> {
+        let config = match Config::from_json(&question.settings.to_string()) {
+            Ok(config) => config,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        self.webhook.set(config, question.namespace, question.service_accounts)?;
+        let review = format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}}"#,
+            question.request
+        );
+        let reply = self.runtime.block_on(self.webhook.caller().review(review))?;
+        Ok(Ok(Answer::from_review(&reply.json()?)?))
+    }
+}
 
 impl Route for ThroughCore {
     fn name(&self) -> &'static str {

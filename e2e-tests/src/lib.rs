@@ -1,12 +1,16 @@
-//! The real policy under an embedded host, and the comparison with upstream's recorded answers.
+//! The real policy under an embedded host, the real webhook over TLS, and the comparison with upstream's recorded
+//! answers.
 
 pub mod answer;
+pub mod api_server;
 pub mod cluster;
 pub mod conformance;
 pub mod documents;
 pub mod host;
 pub mod pod_diff;
 pub mod session;
+pub mod tls_client;
+pub mod webhook;
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use e2e_tests::conformance::{Case, Route, ThroughCore, ThroughPolicy, compare, read_cases};
+use e2e_tests::conformance::{Case, Route, ThroughCore, ThroughPolicy, ThroughWebhook, compare, read_cases};
 use e2e_tests::host::PolicyHost;
 use e2e_tests::repository_root;
 
@@ -36,4 +36,9 @@ fn the_core_answers_as_upstream_did() {
 fn the_policy_answers_as_upstream_did() {
     let host = PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy");
     all_agree(&ThroughPolicy(host));
+}
+
+#[test]
+fn the_webhook_answers_as_upstream_did() {
+    all_agree(&ThroughWebhook::start().expect("a webhook"));
 }

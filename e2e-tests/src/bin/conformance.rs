@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
-use e2e_tests::conformance::{Route, ThroughCore, ThroughPolicy, compare, read_cases};
+use e2e_tests::conformance::{Route, ThroughCore, ThroughPolicy, ThroughWebhook, compare, read_cases};
 use e2e_tests::host::PolicyHost;
 use e2e_tests::{pod_diff, repository_root};
 
@@ -37,6 +37,8 @@ enum Through {
     Core,
     /// The wasm, under the embedded host.
     Policy,
+    /// The webhook, over TLS.
+    Webhook,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     for through in &arguments.through {
         let route: Box<dyn Route> = match through {
             Through::Core => Box::new(ThroughCore),
+            Through::Webhook => Box::new(ThroughWebhook::start()?),
             Through::Policy => Box::new(ThroughPolicy(PolicyHost::load(&arguments.policy)?)),
         };
         let report = compare(route.as_ref(), &cases, |done| show_progress(route.name(), done, cases.len()))?;

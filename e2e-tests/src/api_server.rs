@@ -1,0 +1,175 @@
+//! As much of an API server as the webhook needs: service accounts to list, watch and get, and a version.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum_server::Handle;
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, watch};
+
+/// A running API server. It ends when it is dropped.
+pub struct ApiServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    cluster: Arc<ClusterState>,
+    handle: Handle<SocketAddr>,
+}
+
+struct ClusterState {
+    accounts: Mutex<BTreeMap<(String, String), Value>>,
+    changes: broadcast::Sender<String>,
+    gets: AtomicUsize,
+    /// Whether reads of single service accounts are answered.
+    answers_reads: watch::Sender<bool>,
+}
+
+impl ApiServer {
+    /// Starts on a free port of the loopback.
+    ///
+    /// # Errors
+    /// There is no port.
+    pub fn start() -> Result<Self> {
+        let cluster = ClusterState {
+            accounts: Mutex::default(),
+            changes: broadcast::channel(1024).0,
+            gets: AtomicUsize::new(0),
+            answers_reads: watch::Sender::new(true),
+        };
+        Self::listen(TcpListener::bind("127.0.0.1:0")?, Arc::new(cluster))
+    }
+
+    fn listen(listener: TcpListener, cluster: Arc<ClusterState>) -> Result<Self> {
+        let address = listener.local_addr()?;
+        let handle = Handle::new();
+        let router = Router::new()
+            .route(
+                "/version",
+                get(|| async { axum_json(&json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4"})) }),
+            )
+            .route("/api/v1/serviceaccounts", get(list_or_watch))
+            .route("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", get(read))
+            .with_state(Arc::clone(&cluster));
+        let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+        tokio::spawn(server.serve(router.into_make_service()));
+        Ok(Self { address, cluster, handle })
+    }
+
+    /// Ends, and starts again at the same place with the same content when the returned function is called.
+    pub fn stop(self) -> impl FnOnce() -> Result<Self> {
+        let (address, cluster) = (self.address, Arc::clone(&self.cluster));
+        drop(self);
+        move || Self::listen(TcpListener::bind(address)?, cluster)
+    }
+
+    /// A kubeconfig that leads here.
+    #[must_use]
+    pub fn kubeconfig(&self) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: test, cluster: {{server: \"http://{}\"}}}}]\n\
+             users: [{{name: test, user: {{}}}}]\ncontexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
+             current-context: test\n",
+            self.address
+        )
+    }
+
+    /// Creates or changes a service account, and tells those who watch.
+    pub fn apply(&self, namespace: &str, name: &str, metadata: &Value) {
+        let object = object(namespace, name, metadata);
+        let mut accounts = self.cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = accounts.insert((namespace.to_owned(), name.to_owned()), object.clone()).is_some();
+        self.tell(if is_known { "MODIFIED" } else { "ADDED" }, &object);
+    }
+
+    /// Creates a service account that those who watch hear nothing of yet.
+    pub fn apply_unseen(&self, namespace: &str, name: &str, metadata: &Value) {
+        let mut accounts = self.cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.insert((namespace.to_owned(), name.to_owned()), object(namespace, name, metadata));
+    }
+
+    /// Ends all watches as an API server does that has forgotten their place.
+    pub fn expire_watches(&self) {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "too old resource version", "reason": "Expired", "code": 410});
+        self.tell("ERROR", &status);
+    }
+
+    /// Keeps those who read a single service account waiting, or lets them go on.
+    pub fn answer_reads(&self, answer: bool) {
+        self.cluster.answers_reads.send_replace(answer);
+    }
+
+    fn tell(&self, kind: &str, object: &Value) {
+        // Nobody may be watching, which is no fault.
+        _ = self.cluster.changes.send(format!("{}\n", json!({"type": kind, "object": object})));
+    }
+
+    /// How many times a single service account was read.
+    #[must_use]
+    pub fn gets(&self) -> usize {
+        self.cluster.gets.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+fn object(namespace: &str, name: &str, metadata: &Value) -> Value {
+    let mut whole = json!({"namespace": namespace, "name": name, "resourceVersion": "7", "uid": "u"});
+    if let (Some(whole), Some(metadata)) = (whole.as_object_mut(), metadata.as_object()) {
+        whole.extend(metadata.clone());
+    }
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": whole})
+}
+
+fn axum_json(value: &Value) -> Response {
+    ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query): RawQuery) -> Response {
+    if !query.unwrap_or_default().contains("watch=true") {
+        let accounts = cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let items: Vec<&Value> = accounts.values().collect();
+        return axum_json(&json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "7"}, "items": items}));
+    }
+    let changes = stream::unfold(cluster.changes.subscribe(), |mut changes| async {
+        changes.recv().await.ok().map(|line| (line, changes))
+    });
+    Body::from_stream(changes.map(Ok::<_, Infallible>)).into_response()
+}
+
+async fn read(
+    State(cluster): State<Arc<ClusterState>>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Response {
+    cluster.gets.fetch_add(1, Ordering::SeqCst);
+    // The sender lives as long as the cluster, so the wait ends.
+    _ = cluster.answers_reads.subscribe().wait_for(|answers| *answers).await;
+    let accounts = cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+    match accounts.get(&(namespace, name.clone())) {
+        Some(account) => axum_json(account),
+        None => (StatusCode::NOT_FOUND, axum_json(&not_found(&name))).into_response(),
+    }
+}
+
+/// What an API server says of a service account that does not exist.
+#[must_use]
+pub fn not_found(name: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": format!("serviceaccounts \"{name}\" not found"), "reason": "NotFound", "code": 404})
+}

@@ -1,0 +1,263 @@
+//! The real webhook: as a process of its own, or inside a test with a configuration that changes from case to case.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum_server::Handle;
+use azwi_mutation::Config;
+use azwi_webhook::admission::Admissions;
+use azwi_webhook::certificates::{CertificateStore, ServingCertificate};
+use azwi_webhook::limits::Limits;
+use azwi_webhook::metrics::Metrics;
+use azwi_webhook::server::{TlsVersion, serve, tls_config};
+use azwi_webhook::service_accounts::{Cache, ServiceAccounts};
+use kube::runtime::watcher::Event;
+use rcgen::{CertifiedKey, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tower::service_fn;
+
+use crate::api_server::{ApiServer, not_found};
+use crate::tls_client::{Caller, new_certificate};
+
+/// The webhook as a process. It is ended when this is dropped.
+pub struct WebhookProcess {
+    /// The process.
+    pub child: Child,
+    /// Where it serves reviews.
+    pub address: SocketAddr,
+    /// Where it tells its health.
+    pub health: SocketAddr,
+    /// Where it shows its metrics.
+    pub metrics: SocketAddr,
+    folder: TempDir,
+}
+
+impl WebhookProcess {
+    /// Starts the webhook against an API server, with a certificate and more flags, and waits until it is ready.
+    ///
+    /// # Errors
+    /// The program is not built, or does not become ready.
+    pub async fn start(
+        api_server: &ApiServer,
+        certificate: &CertifiedKey<KeyPair>,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, api_server.kubeconfig())?;
+        write_certificate(&folder, certificate)?;
+        let [address, health, metrics] = [free_address()?, free_address()?, free_address()?];
+        let child = Command::new(program()?)
+            .args(["--webhook-addr", &address.to_string(), "--health-addr", &health.to_string()])
+            .args(["--metrics-addr", &metrics.to_string(), "--cert-check-interval", "100ms"])
+            .arg("--webhook-cert-dir")
+            .arg(folder.path())
+            .arg("--kubeconfig")
+            .arg(&kubeconfig)
+            .args(flags)
+            .env("AZURE_TENANT_ID", "contoso.example")
+            .env_remove("KUBECONFIG")
+            .stderr(std::fs::File::create(folder.path().join("log"))?)
+            .kill_on_drop(true)
+            .spawn()?;
+        let process = Self { child, address, health, metrics, folder };
+        process
+            .wait_until("ready", async |webhook| {
+                webhook.get(webhook.health, "/readyz").await.is_ok_and(|it| it.0 == 200)
+            })
+            .await?;
+        Ok(process)
+    }
+
+    /// Puts another certificate in place, as the kubelet does: the folder's content changes at once.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn swap_certificate(&self, certificate: &CertifiedKey<KeyPair>) -> Result<()> {
+        write_certificate(&self.folder, certificate)
+    }
+
+    /// Puts any text in place of the certificate.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn spoil_certificate(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.folder.path().join("tls.crt"), text)?)
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub async fn terminate(&self) -> Result<()> {
+        let id = self.child.id().context("the webhook has ended")?;
+        let status = Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        if status.success() { Ok(()) } else { bail!("kill failed") }
+    }
+
+    /// Status and body of a page without TLS.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn get(&self, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+        use http_body_util::{BodyExt as _, Empty};
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let request =
+            Request::builder().uri(path).header("host", "test").body(Empty::<hyper::body::Bytes>::new())?;
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8(body.to_vec())?))
+    }
+
+    /// Value of a metric, as its line in the text begins; 0 when there is none.
+    ///
+    /// # Errors
+    /// The metrics cannot be read.
+    pub async fn metric(&self, line_start: &str) -> Result<f64> {
+        let (_, text) = self.get(self.metrics, "/metrics").await?;
+        let line = text.lines().find(|line| line.starts_with(line_start));
+        Ok(line
+            .and_then(|line| line.rsplit_once(' '))
+            .and_then(|(_, value)| value.parse().ok())
+            .unwrap_or(0.0))
+    }
+
+    /// Waits for something to become true, at most ten seconds.
+    ///
+    /// # Errors
+    /// It did not; the webhook's log is in the error.
+    pub async fn wait_until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) -> Result<()> {
+        let waited = async {
+            while !holds(self).await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(10), waited).await.is_err() {
+            bail!("the webhook did not become {what}; its log:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// What the webhook has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+fn write_certificate(folder: &TempDir, certificate: &CertifiedKey<KeyPair>) -> Result<()> {
+    for (name, text) in
+        [("tls.crt", certificate.cert.pem()), ("tls.key", certificate.signing_key.serialize_pem())]
+    {
+        // Whole or not at all, so that a reader never finds half a file.
+        let new = folder.path().join(format!("{name}.new"));
+        std::fs::write(&new, text)?;
+        std::fs::rename(new, folder.path().join(name))?;
+    }
+    Ok(())
+}
+
+/// An address that is free now. Another program may take it before the webhook does; the test then says so.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// The webhook's program, beside the tests' own.
+fn program() -> Result<PathBuf> {
+    let tests = std::env::current_exe()?;
+    let folder = tests.ancestors().nth(2).context("the tests are in no target folder")?;
+    let program = folder.join("azwi-webhook");
+    if !program.exists() {
+        bail!("{} is not built; `cargo build -p azwi-webhook` builds it", program.display());
+    }
+    Ok(program)
+}
+
+/// The webhook inside this process, with a configuration and service accounts that change between requests.
+pub struct EmbeddedWebhook {
+    admissions: Arc<Admissions>,
+    cache: Arc<Cache>,
+    caller: Caller,
+    handle: Handle<SocketAddr>,
+}
+
+impl EmbeddedWebhook {
+    /// Serves on a free port of the loopback. No service account exists but those that are set.
+    ///
+    /// # Errors
+    /// There is no port.
+    pub fn start(config: Config) -> Result<Self> {
+        let certificate = new_certificate()?;
+        let certificates = Arc::new(CertificateStore::default());
+        certificates.set(ServingCertificate::from_pem(
+            certificate.cert.pem().as_bytes(),
+            certificate.signing_key.serialize_pem().as_bytes(),
+        )?);
+        let cache = Arc::new(Cache::default());
+        let client = kube::Client::new(service_fn(missing), "default");
+        let limits = Limits::default();
+        let admissions = Arc::new(Admissions {
+            config: ArcSwap::from_pointee(config),
+            service_accounts: Arc::new(ServiceAccounts::new(Arc::clone(&cache), client)),
+            metrics: Metrics::new(),
+            places: Semaphore::new(limits.in_flight),
+            is_draining: AtomicBool::new(false),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let caller = Caller::new(listener.local_addr()?, [certificate.cert.der().clone()])?;
+        let handle = Handle::new();
+        let tls = tls_config(TlsVersion::V1_3, certificates)?;
+        tokio::spawn(serve(listener, tls, Arc::clone(&admissions), limits, handle.clone()));
+        Ok(Self { admissions, cache, caller, handle })
+    }
+
+    /// Makes these the configuration and the service accounts of `namespace`.
+    ///
+    /// # Errors
+    /// A service account is none.
+    pub fn set(&self, config: Config, namespace: &str, service_accounts: &[Value]) -> Result<()> {
+        self.admissions.config.store(Arc::new(config));
+        self.cache.apply(Event::Init);
+        for account in service_accounts {
+            let mut account = account.clone();
+            if let Some(metadata) = account.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("namespace".to_owned(), namespace.into());
+            }
+            self.cache.apply(Event::InitApply(serde_json::from_value(account)?));
+        }
+        self.cache.apply(Event::InitDone);
+        Ok(())
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl Drop for EmbeddedWebhook {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+/// An API server that has no service account.
+async fn missing(request: Request<kube::client::Body>) -> Result<Response<Body>> {
+    let name = request.uri().path().rsplit('/').next().unwrap_or_default();
+    Ok(Response::builder().status(404).body(Body::from(not_found(name).to_string()))?)
+}

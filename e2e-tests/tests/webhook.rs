@@ -1,0 +1,183 @@
+//! The real webhook as a process, over TLS, against an API server on the loopback.
+
+// Helpers of tests are tests to a reader, but not to the lint.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use e2e_tests::answer::Answer;
+use e2e_tests::api_server::ApiServer;
+use e2e_tests::host::pod_creation;
+use e2e_tests::tls_client::{Caller, Connection, new_certificate};
+use e2e_tests::webhook::WebhookProcess;
+use serde_json::{Value, json};
+
+/// A running webhook with everything around it.
+struct Setup {
+    api_server: ApiServer,
+    webhook: WebhookProcess,
+    caller: Caller,
+}
+
+impl Setup {
+    async fn new(flags: &[&str]) -> Self {
+        let api_server = ApiServer::start().unwrap();
+        api_server.apply("ns", "sa", &client_id("5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"));
+        let certificate = new_certificate().unwrap();
+        let webhook = WebhookProcess::start(&api_server, &certificate, flags).await.unwrap();
+        let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+        Self { api_server, webhook, caller }
+    }
+
+    async fn answer(&self, pod: &str) -> Answer {
+        let reply = self.caller.review(review(pod)).await.unwrap();
+        Answer::from_review(&reply.json().unwrap()).unwrap()
+    }
+
+    async fn connection(&self) -> Connection {
+        self.caller.connect().await.unwrap()
+    }
+}
+
+fn client_id(id: &str) -> Value {
+    json!({"annotations": {"azure.workload.identity/client-id": id}})
+}
+
+fn review(pod: &str) -> String {
+    format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}}"#,
+        pod_creation("ns", pod)
+    )
+}
+
+fn labelled(service_account: &str) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"p","labels":{{"azure.workload.identity/use":"true"}}}},
+            "spec":{{"serviceAccountName":"{service_account}","containers":[{{"name":"c"}}]}}}}"#
+    )
+}
+
+fn client_id_in(answer: &Answer) -> Option<&str> {
+    let variables = answer.patch.iter().find(|operation| operation["path"] == "/spec/containers/0/env")?;
+    let variable = variables["value"].as_array()?.iter().find(|it| it["name"] == "AZURE_CLIENT_ID")?;
+    variable["value"].as_str()
+}
+
+#[tokio::test]
+async fn a_pod_is_mutated_from_the_cache() {
+    let setup = Setup::new(&[]).await;
+    let answer = setup.answer(&labelled("sa")).await;
+    assert_eq!(client_id_in(&answer), Some("5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"));
+    assert_eq!(setup.api_server.gets(), 0, "the cache knew it");
+    assert!(
+        setup.webhook.metric("azwi_requests_total{outcome=\"Mutated\",reason=\"found\"}").await.unwrap()
+            >= 1.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_made_a_moment_before_is_read_once_for_all_who_wait() {
+    let setup = Setup::new(&[]).await;
+    setup.api_server.apply_unseen("ns", "new", &client_id("00000000-0000-0000-0000-000000000001"));
+    setup.api_server.answer_reads(false);
+    let pod = labelled("new");
+    let asked = futures_util::future::join_all((0..8).map(|_| setup.answer(&pod)));
+    let released = async {
+        let all_wait = async |webhook: &WebhookProcess| {
+            webhook.metric("azwi_requests_in_flight").await.is_ok_and(|waiting| waiting >= 8.0)
+        };
+        setup.webhook.wait_until("busy with all of them", all_wait).await.unwrap();
+        setup.api_server.answer_reads(true);
+    };
+    let (answers, ()) = tokio::join!(asked, released);
+    for answer in answers {
+        assert_eq!(client_id_in(&answer), Some("00000000-0000-0000-0000-000000000001"));
+    }
+    assert_eq!(setup.api_server.gets(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_service_account_is_not_remembered() {
+    let setup = Setup::new(&[]).await;
+    let missing = setup.answer(&labelled("nobody")).await;
+    assert_eq!((missing.allowed, missing.code), (false, Some(404)));
+    assert_eq!(missing.message, "serviceaccounts \"nobody\" not found");
+    setup.api_server.apply_unseen("ns", "nobody", &client_id("00000000-0000-0000-0000-000000000002"));
+    assert!(setup.answer(&labelled("nobody")).await.allowed);
+}
+
+#[tokio::test]
+async fn an_answer_comes_before_the_api_server_loses_patience() {
+    let setup = Setup::new(&[]).await;
+    setup.api_server.answer_reads(false);
+    let path = "/mutate-v1-pod?timeout=1s";
+    let body = review(&labelled("slow"));
+    let reply = setup.connection().await.send("POST", path, "application/json", body).await.unwrap();
+    let answer = Answer::from_review(&reply.json().unwrap()).unwrap();
+    assert_eq!((answer.allowed, answer.code), (false, Some(500)));
+    assert!(answer.message.contains("did not answer within the time there was"), "{}", answer.message);
+}
+
+#[tokio::test]
+async fn a_changed_annotation_counts() {
+    let setup = Setup::new(&[]).await;
+    setup.api_server.apply("ns", "sa", &client_id("00000000-0000-0000-0000-000000000003"));
+    let is_seen = async |_: &WebhookProcess| {
+        client_id_in(&setup.answer(&labelled("sa")).await) == Some("00000000-0000-0000-0000-000000000003")
+    };
+    setup.webhook.wait_until("aware of the change", is_seen).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_review_gets_a_status_and_a_reason() {
+    let setup = Setup::new(&["--max-body", "100000"]).await;
+    let good = review(&labelled("sa"));
+    for (method, path, media_type, body, status, reason) in [
+        ("POST", "/", "application/json", good.clone(), 404, "the webhook is at /mutate-v1-pod"),
+        ("GET", "/mutate-v1-pod", "application/json", String::new(), 405, "POST"),
+        ("POST", "/mutate-v1-pod", "text/plain", good.clone(), 415, "application/json"),
+        ("POST", "/mutate-v1-pod", "application/json", "{".to_owned(), 400, "not JSON"),
+        ("POST", "/mutate-v1-pod", "application/json", "{}".to_owned(), 400, "no request"),
+        ("POST", "/mutate-v1-pod", "application/json", " ".repeat(100_001), 413, "100000 bytes"),
+        ("POST", "/mutate-v1-pod", "application/json; charset=utf-8", good.clone(), 200, "AdmissionReview"),
+    ] {
+        let reply = setup.connection().await.send(method, path, media_type, body).await.unwrap();
+        let text = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, status, "{method} {path} {media_type}: {text}");
+        assert!(text.contains(reason), "{method} {path} {media_type}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_each_check_and_metrics_are_shown() {
+    let setup = Setup::new(&[]).await;
+    let webhook = &setup.webhook;
+    for path in ["/livez", "/healthz", "/readyz"] {
+        assert_eq!(webhook.get(webhook.health, path).await.unwrap(), (200, "ok".to_owned()), "{path}");
+    }
+    let (status, verbose) = webhook.get(webhook.health, "/readyz?verbose").await.unwrap();
+    assert_eq!(
+        (status, &*verbose),
+        (200, "[+]cache-synced ok\n[+]certificate-valid ok\n[+]not-draining ok\n")
+    );
+    setup.answer(&labelled("sa")).await;
+    let (_, metrics) = webhook.get(webhook.metrics, "/metrics").await.unwrap();
+    for name in [
+        "azwi_mutation_request_bucket{le=\"0.001\",service_name=\"webhook\"}",
+        "azwi_service_account_lookups_total{source=\"cache\",result=\"found\"} 1",
+        "azwi_cached_service_accounts 1",
+        "azwi_certificate_not_after_timestamp_seconds",
+        "azwi_build_info{version=\"v",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+    }
+    assert!(!metrics.contains("namespace="), "a namespace is a label without a bound");
+}
+
+#[tokio::test]
+async fn a_review_of_v1beta1_is_answered_as_one() {
+    let setup = Setup::new(&[]).await;
+    let body = review(&labelled("sa")).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
+    let reply = setup.caller.review(body).await.unwrap().json().unwrap();
+    assert_eq!(reply["apiVersion"], "admission.k8s.io/v1beta1");
+    assert_eq!(reply["response"]["patchType"], "JSONPatch");
+}

@@ -1,0 +1,260 @@
+//! What may go wrong around the webhook, under load: admissions that fail are counted, and none may.
+
+// Helpers of tests are tests to a reader, but not to the lint.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use e2e_tests::answer::Answer;
+use e2e_tests::api_server::ApiServer;
+use e2e_tests::host::pod_creation;
+use e2e_tests::tls_client::{Caller, new_certificate};
+use e2e_tests::webhook::WebhookProcess;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+const POD: &str = r#"{"metadata":{"name":"p","labels":{"azure.workload.identity/use":"true"}},
+    "spec":{"serviceAccountName":"sa","containers":[{"name":"c"}]}}"#;
+
+fn review() -> String {
+    review_for("sa")
+}
+
+fn review_for(service_account: &str) -> String {
+    let pod = POD.replace("\"sa\"", &format!("\"{service_account}\""));
+    let request = pod_creation("ns", &pod);
+    format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#)
+}
+
+fn api_server() -> ApiServer {
+    let api_server = ApiServer::start().unwrap();
+    let metadata =
+        json!({"annotations": {"azure.workload.identity/client-id": "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"}});
+    api_server.apply("ns", "sa", &metadata);
+    api_server
+}
+
+/// Callers that send reviews one after the other, over connections that they keep, until they are stopped.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    callers: JoinSet<Vec<String>>,
+}
+
+impl Load {
+    /// With `connections` callers; each opens a new connection when the server closes the old one.
+    fn start(caller: &Caller, connections: usize, keeps_connections: bool) -> Self {
+        let (is_over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut callers = JoinSet::new();
+        for _ in 0..connections {
+            let (caller, is_over, answered) = (caller.clone(), Arc::clone(&is_over), Arc::clone(&answered));
+            callers.spawn(async move {
+                let mut failures = Vec::new();
+                let mut connection = None;
+                while !is_over.load(Ordering::Relaxed) {
+                    let answer = async {
+                        let mut open = match connection.take() {
+                            Some(open) => open,
+                            None => caller.connect().await?,
+                        };
+                        let reply = open.review(review()).await?;
+                        anyhow::ensure!(Answer::from_review(&reply.json()?)?.allowed, "denied");
+                        anyhow::Ok((open, reply.closes))
+                    };
+                    match answer.await {
+                        Ok((open, closes)) => {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                            connection = (keeps_connections && !closes).then_some(open);
+                        }
+                        Err(error) => failures.push(format!("{error:#}")),
+                    }
+                }
+                failures
+            });
+        }
+        Self { is_over, answered, callers }
+    }
+
+    /// Waits for so many more answers, at most half a minute.
+    async fn more_answers(&self, count: usize) {
+        let goal = self.answered.load(Ordering::Relaxed) + count;
+        let reached = async {
+            while self.answered.load(Ordering::Relaxed) < goal {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), reached).await.expect("the webhook answers");
+    }
+
+    /// Ends the load; the failures that there were.
+    async fn stop(self) -> Vec<String> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.callers.join_all().await.into_iter().flatten().collect()
+    }
+}
+
+const NO_FAILURE: Vec<String> = Vec::new();
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swapping_the_certificate_fails_no_admission() {
+    let api_server = api_server();
+    let certificates: Vec<_> = (0..6).map(|_| new_certificate().unwrap()).collect();
+    let webhook = WebhookProcess::start(&api_server, &certificates[0], &[]).await.unwrap();
+    let trusted = certificates.iter().map(|certificate| certificate.cert.der().clone());
+    let caller = Caller::new(webhook.address, trusted).unwrap();
+    let load = Load::start(&caller, 4, false);
+    for (reloads, certificate) in (2..).zip(&certificates[1..]) {
+        webhook.swap_certificate(certificate).unwrap();
+        let is_reloaded = async |webhook: &WebhookProcess| {
+            let line = "azwi_certificate_reloads_total{result=\"success\"}";
+            webhook.metric(line).await.unwrap() >= f64::from(reloads)
+        };
+        webhook.wait_until("aware of the new certificate", is_reloaded).await.unwrap();
+        load.more_answers(20).await;
+    }
+    webhook.spoil_certificate("half a file").unwrap();
+    let is_counted = async |webhook: &WebhookProcess| {
+        webhook.metric("azwi_certificate_reloads_total{result=\"failure\"}").await.unwrap() >= 1.0
+    };
+    webhook.wait_until("aware of the spoilt certificate", is_counted).await.unwrap();
+    load.more_answers(20).await;
+    assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_under_load_fails_no_admission_of_those_who_heed_the_close() {
+    let api_server = api_server();
+    let certificate = new_certificate().unwrap();
+    let mut webhook = WebhookProcess::start(&api_server, &certificate, &["--lame-duck", "2s"]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let mut open = caller.connect().await.unwrap();
+    let load = Load::start(&caller, 8, true);
+    load.more_answers(100).await;
+    webhook.terminate().await.unwrap();
+    let is_draining = async |webhook: &WebhookProcess| {
+        let (status, text) = webhook.get(webhook.health, "/readyz").await.unwrap();
+        status == 503 && text.contains("[-]not-draining failed")
+    };
+    webhook.wait_until("not ready", is_draining).await.unwrap();
+    assert!(open.review(review()).await.unwrap().closes, "a connection is closed after its next answer");
+    load.more_answers(100).await;
+    // As endpoints do within the lame-duck time, the callers go elsewhere.
+    assert_eq!(load.stop().await, NO_FAILURE);
+    let status =
+        tokio::time::timeout(Duration::from_secs(20), webhook.child.wait()).await.expect("it ends").unwrap();
+    assert!(status.success(), "{status}\n{}", webhook.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let certificate = new_certificate().unwrap();
+    let mut webhook =
+        WebhookProcess::start(&api_server(), &certificate, &["--lame-duck", "1h"]).await.unwrap();
+    webhook.terminate().await.unwrap();
+    let is_draining =
+        async |webhook: &WebhookProcess| webhook.get(webhook.health, "/readyz").await.unwrap().0 == 503;
+    webhook.wait_until("not ready", is_draining).await.unwrap();
+    webhook.terminate().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), webhook.child.wait()).await.expect("it ends").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_may_go_away_and_forget_the_watch() {
+    let api_server = api_server();
+    let certificate = new_certificate().unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &[]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let load = Load::start(&caller, 4, true);
+    load.more_answers(50).await;
+    api_server.expire_watches();
+    load.more_answers(50).await;
+    let restart = api_server.stop();
+    load.more_answers(50).await;
+    let unknown = caller.review(review_for("unknown")).await.unwrap();
+    let unknown = Answer::from_review(&unknown.json().unwrap()).unwrap();
+    assert_eq!((unknown.allowed, unknown.code), (false, Some(500)), "{}", unknown.message);
+    assert_eq!(
+        webhook.get(webhook.health, "/readyz").await.unwrap().0,
+        200,
+        "it goes on serving from its cache"
+    );
+    let api_server = restart().unwrap();
+    api_server.apply("ns", "unknown", &json!({}));
+    let is_known = async |_: &WebhookProcess| {
+        let reply = caller.review(review_for("unknown")).await.unwrap();
+        Answer::from_review(&reply.json().unwrap()).unwrap().allowed
+    };
+    webhook.wait_until("aware of the API server", is_known).await.unwrap();
+    load.more_answers(50).await;
+    assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_and_half_open_clients_are_dropped_and_hinder_nobody() {
+    let certificate = new_certificate().unwrap();
+    let flags = ["--header-timeout", "500ms", "--body-timeout", "500ms", "--handshake-timeout", "500ms"];
+    let api_server = api_server();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &flags).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let load = Load::start(&caller, 2, true);
+
+    // One that never starts the handshake, one that never ends its head, one that never ends its body.
+    let mut silent = tokio::net::TcpStream::connect(webhook.address).await.unwrap();
+    let mut no_head = caller.stream().await.unwrap();
+    no_head.write_all(b"POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    let mut no_body = caller.stream().await.unwrap();
+    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
+    no_body.write_all(head.as_bytes()).await.unwrap();
+
+    let mut answer = Vec::new();
+    let ended = async {
+        _ = silent.read_to_end(&mut Vec::new()).await;
+        _ = no_head.read_to_end(&mut Vec::new()).await;
+        _ = no_body.read_to_end(&mut answer).await;
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the webhook ends slow connections");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive"), "{answer}");
+    assert!(webhook.metric("azwi_handshake_failures_total").await.unwrap() >= 1.0);
+    load.more_answers(50).await;
+    assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_its_limit_it_answers_at_once_and_says_so() {
+    let certificate = new_certificate().unwrap();
+    let api_server = api_server();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "0"]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let shed = Answer::from_review(&caller.review(review()).await.unwrap().json().unwrap()).unwrap();
+    assert_eq!((shed.allowed, shed.code), (false, Some(503)));
+    assert!(shed.message.contains("too many requests"), "{}", shed.message);
+    let unlabelled = review().replace("\"azure.workload.identity/use\":\"true\"", "");
+    let open = Answer::from_review(&caller.review(unlabelled).await.unwrap().json().unwrap()).unwrap();
+    assert!(open.allowed && open.warnings[0].starts_with("AZWI011"), "{:?}", open.warnings);
+    assert!(webhook.metric("azwi_requests_shed_total").await.unwrap() >= 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_malformed_reviews_change_nothing() {
+    let certificate = new_certificate().unwrap();
+    let api_server = api_server();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &[]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let load = Load::start(&caller, 2, true);
+    let whole = review();
+    let mut connection = caller.connect().await.unwrap();
+    for number in 0..1000 {
+        // A review that ends too early, at a place that differs from time to time.
+        let end = (number * 7) % (whole.len() - 1);
+        let reply = connection.review(whole[..end].to_owned()).await.unwrap();
+        assert_eq!(reply.status, 400, "{}", &whole[..end]);
+    }
+    let too_large = caller.connect().await.unwrap().review(vec![b' '; 7 * 1024 * 1024 + 1]).await.unwrap();
+    assert_eq!(too_large.status, 413);
+    load.more_answers(50).await;
+    assert_eq!(load.stop().await, NO_FAILURE);
+}
