@@ -94,13 +94,14 @@ size-limit: policy.wasm
 	cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT)
 
 .PHONY: conformance
-conformance: policy.wasm ## Compare with upstream's recorded answers, through the core and through the wasm
+conformance: policy.wasm ## Compare with upstream's recorded answers, through the core, the wasm and the webhook
 	$(call say,upstream'\''s recorded answers)
-	cargo run --quiet --locked -p e2e-tests --bin conformance -- --through core,policy $(CONFORMANCE)
+	cargo run --quiet --locked -p e2e-tests --bin conformance -- --through core,policy,webhook $(CONFORMANCE)
 
 .PHONY: end-to-end
-end-to-end: policy.wasm # The real wasm under the embedded host
-	$(call say,the real wasm under the embedded host)
+end-to-end: policy.wasm # The real wasm under the embedded host, the real webhook over TLS
+	$(call say,the real wasm under the embedded host$(,) the real webhook over TLS)
+	cargo build --locked -p azwi-webhook
 	cargo test --locked -p e2e-tests
 
 .PHONY: e2e-tests

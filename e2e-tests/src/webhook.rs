@@ -60,7 +60,7 @@ impl WebhookProcess {
         let child = Command::new(program()?)
             .args(["--webhook-addr", &address.to_string(), "--health-addr", &health.to_string()])
             .args(["--metrics-addr", &metrics.to_string(), "--cert-check-interval", "100ms"])
-            .arg("--webhook-cert-dir")
+            .args(["--disable-cert-rotation", "--webhook-cert-dir"])
             .arg(folder.path())
             .arg("--kubeconfig")
             .arg(&kubeconfig)

@@ -1,7 +1,7 @@
 //! What may go wrong around the webhook, under load: admissions that fail are counted, and none may.
 
 // Helpers of tests are tests to a reader, but not to the lint.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

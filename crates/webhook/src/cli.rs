@@ -12,10 +12,11 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use crate::certificates::{Lives, Objects};
 use crate::go_duration;
 use crate::inject::{self, InjectArguments};
 use crate::limits::Limits;
-use crate::serve::{self, Options};
+use crate::serve::{self, CertificateSource, Options};
 use crate::server::TlsVersion;
 use crate::settings::{Flags, Resolved, resolve};
 use crate::telemetry::{self, LogLevel};
@@ -23,6 +24,8 @@ use crate::version::BUILD;
 
 /// Exit code of a wrong flag, variable or settings file.
 const USAGE: u8 = 2;
+/// Namespace of the webhook where POD_NAMESPACE does not say, as upstream has it.
+const DEFAULT_NAMESPACE: &str = "azure-workload-identity-system";
 
 /// Gives pods that opt in their Azure Workload Identity.
 #[derive(Debug, Parser)]
@@ -109,16 +112,8 @@ impl SettingsArguments {
 struct ServeArguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Folder with tls.crt and tls.key, read anew when their content changes.
-    #[arg(long, value_name = "DIR", default_value = "/certs", help_heading = "Certificates")]
-    webhook_cert_dir: PathBuf,
-    /// Certificates come from elsewhere (upstream's flag; for now they always do).
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        action = clap::ArgAction::Set, help_heading = "Certificates")]
-    disable_cert_rotation: bool,
-    /// How often the certificate's files are looked at.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Certificates")]
-    cert_check_interval: Duration,
+    #[command(flatten)]
+    certificates: CertificateArguments,
     /// Oldest version of TLS: 1.2 or 1.3.
     #[arg(long, value_name = "VERSION", default_value = "1.3", help_heading = "Certificates")]
     tls_min_version: String,
@@ -148,6 +143,56 @@ struct ServeArguments {
     drain: Duration,
     #[command(flatten)]
     limits: LimitArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates")]
+struct CertificateArguments {
+    /// Take tls.crt and tls.key from --webhook-cert-dir; otherwise the webhook makes its own certificates.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        action = clap::ArgAction::Set, value_name = "BOOL")]
+    disable_cert_rotation: bool,
+    /// Folder with tls.crt and tls.key, read anew when their content changes.
+    #[arg(long, value_name = "DIR", default_value = "/certs")]
+    webhook_cert_dir: PathBuf,
+    /// How often files, Secret and caBundle are looked at.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    cert_check_interval: Duration,
+    /// Secret in the webhook's namespace that keeps its certificate authority. It is made when it is missing.
+    #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-ca")]
+    ca_secret: String,
+    /// MutatingWebhookConfiguration whose caBundle is kept right.
+    #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-mutating-webhook-configuration")]
+    webhook_configuration: String,
+    /// Service by whose name the API server calls.
+    #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-webhook-service")]
+    service_name: String,
+    /// Life of the certificate authority; a new one is made after two thirds of it.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    ca_life: Duration,
+    /// How long a new certificate authority is trusted before it signs.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    ca_overlap: Duration,
+    /// Life of a replica's certificate; a new one is made after two thirds of it.
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    leaf_life: Duration,
+}
+
+impl CertificateArguments {
+    fn source(self, namespace: String) -> CertificateSource {
+        if self.disable_cert_rotation {
+            return CertificateSource::Files(self.webhook_cert_dir, self.cert_check_interval);
+        }
+        let service = format!("{}.{namespace}", self.service_name);
+        CertificateSource::SelfManaged(Objects {
+            dns_names: vec![format!("{service}.svc"), format!("{service}.svc.cluster.local"), service],
+            namespace,
+            secret: self.ca_secret,
+            webhook_configuration: self.webhook_configuration,
+            lives: Lives { authority: self.ca_life, leaf: self.leaf_life, overlap: self.ca_overlap },
+            check_every: self.cert_check_interval,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -258,12 +303,12 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     let proxy_level = arguments.log_level.map(|level| ("proxy.logLevel", level.into())).into_iter().collect();
     let settings = arguments.settings.resolve(proxy_level)?;
     let limits = arguments.limits;
+    let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| DEFAULT_NAMESPACE.to_owned());
     let options = Options {
         webhook_addr: arguments.webhook_addr,
         health_addr: arguments.health_addr,
         metrics_addr: arguments.metrics_addr,
-        cert_dir: arguments.webhook_cert_dir,
-        cert_check_interval: arguments.cert_check_interval,
+        certificates: arguments.certificates.source(namespace),
         tls_min_version: tls_version(&arguments.tls_min_version)?,
         kubeconfig: arguments.kubeconfig,
         lame_duck: arguments.lame_duck,
@@ -318,10 +363,10 @@ mod tests {
                  {dashes}disable-cert-rotation {dashes}audience= {dashes}webhook-cert-dir /certs {dashes}tls-min-version=1.2"
             );
             let cli = parsed(&line);
-            assert!(cli.command.is_none() && cli.serve.disable_cert_rotation);
+            assert!(cli.command.is_none() && cli.serve.certificates.disable_cert_rotation);
             assert_eq!((cli.serve.log_level.as_deref(), &*cli.serve.tls_min_version), (Some("info"), "1.2"));
         }
-        assert!(!parsed("--disable-cert-rotation=false").serve.disable_cert_rotation);
+        assert!(!parsed("--disable-cert-rotation=false").serve.certificates.disable_cert_rotation);
         assert!(parsed("-version").version);
     }
 

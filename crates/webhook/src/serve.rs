@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::admin::{Readiness, health_router, metrics_router};
 use crate::admission::Admissions;
-use crate::certificates::{CertificateStore, keep_from_files};
+use crate::certificates::{CertificateStore, Objects, keep_from_files, keep_self_managed};
 use crate::kubernetes::{client, has_native_sidecars, watch_service_accounts};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -39,10 +39,8 @@ pub struct Options {
     pub health_addr: String,
     /// Where Prometheus reads metrics.
     pub metrics_addr: String,
-    /// Folder with `tls.crt` and `tls.key`.
-    pub cert_dir: PathBuf,
-    /// How often the folder is looked at.
-    pub cert_check_interval: Duration,
+    /// Where the serving certificate comes from.
+    pub certificates: CertificateSource,
     /// Oldest version of TLS.
     pub tls_min_version: TlsVersion,
     /// The kubeconfig, if not the usual one.
@@ -55,6 +53,15 @@ pub struct Options {
     pub limits: Limits,
     /// The core's configuration.
     pub settings: Resolved,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Debug)]
+pub enum CertificateSource {
+    /// `tls.crt` and `tls.key` in a folder, looked at every so often.
+    Files(PathBuf, Duration),
+    /// An authority of the webhook's own.
+    SelfManaged(Objects),
 }
 
 /// Runs until a signal stops it.
@@ -87,12 +94,15 @@ pub async fn run(options: Options) -> Result<()> {
     background
         .spawn(serve_plain(metrics_listener, metrics_router(Arc::clone(&metrics), Arc::clone(&admissions))));
     background.spawn(watch_service_accounts(client.clone(), cache));
-    background.spawn(keep_from_files(
-        options.cert_dir,
-        Arc::clone(&certificates),
-        Arc::clone(&metrics),
-        options.cert_check_interval,
-    ));
+    let (store, counters) = (Arc::clone(&certificates), Arc::clone(&metrics));
+    match options.certificates {
+        CertificateSource::Files(folder, interval) => {
+            background.spawn(keep_from_files(folder, store, counters, interval));
+        }
+        CertificateSource::SelfManaged(objects) => {
+            background.spawn(keep_self_managed(objects, client.clone(), store, counters));
+        }
+    }
     if options.settings.native_sidecar.is_none() {
         background.spawn(follow_version(client, Arc::clone(&admissions)));
     }

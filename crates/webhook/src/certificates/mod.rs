@@ -1,6 +1,8 @@
 //! The certificate that the server shows, swapped without a pause.
 
+mod authority;
 mod files;
+mod self_managed;
 
 use std::sync::Arc;
 
@@ -12,7 +14,9 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
+pub use authority::{Authority, AuthorityError, Leaf, Lives};
 pub use files::keep_from_files;
+pub use self_managed::{Objects, keep_self_managed};
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
