@@ -24,7 +24,7 @@ say = @printf '\n== %s\n' '$(1)'
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: toolchain
 toolchain: # Where rustup does not install by itself what rust-toolchain.toml names, this does
@@ -49,7 +49,7 @@ demo: policy.wasm ## Show what the policy does to a pod: make demo POD=pod.yaml 
 	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
 .PHONY: size
-size: policy.wasm ## Print the policy's size and what it is made of
+size: policy.wasm ## Print the policy's size and what it is made of (by crate: of a build with names, which is not compressed)
 	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none cargo build --locked --profile wasm \
 	  --target $(WASM_TARGET) -p $(POLICY_CRATE) --target-dir $(TARGET_DIR)/with-names
 	@cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT) \
@@ -110,6 +110,25 @@ e2e-tests: end-to-end ## Run the policy under the embedded host and, where it is
 	@if ! command -v kwctl >/dev/null; then echo 'SKIPPED policy.bats: $(KWCTL_MISSING)'; \
 	elif ! command -v bats >/dev/null; then echo 'SKIPPED policy.bats: bats is not installed: apt-get install bats'; \
 	else $(MAKE) annotated-policy.wasm && bats e2e-tests/; fi
+
+# === The webhook host
+
+# Architecture of the image: amd64 or arm64.
+ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
+MUSL_TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-musl
+
+.PHONY: dist
+dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-gcc: apt-get install musl-tools)
+	@command -v musl-gcc >/dev/null || { echo 'musl-gcc is not installed: apt-get install musl-tools'; exit 1; }
+	rustup target add $(MUSL_TARGET)
+	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-webhook
+	@mkdir -p dist/$(ARCH)
+	cp $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-webhook dist/$(ARCH)/
+	@ln -sf azwi-webhook dist/$(ARCH)/manager
+
+.PHONY: e2e-cluster
+e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFIG, or one of its own)
+	e2e-tests/cluster/run
 
 .PHONY: deny
 deny: ## Check licences, sources and advisories of all crates (needs cargo-deny)

@@ -21,22 +21,67 @@ pub fn read_document(path: &Path) -> Result<Value> {
 /// The file cannot be read, or is neither YAML nor JSON.
 pub fn read_documents(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = text.trim_start_matches('\u{feff}');
+    // JSON first: YAML has other escapes.
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(objects_of(value));
+    }
     let mut documents = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(&text) {
+    for document in serde_yaml::Deserializer::from_str(text) {
         let value = Value::deserialize(document)
             .with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
-        if !value.is_null() {
-            documents.push(value);
-        }
+        documents.extend(objects_of(value));
     }
     Ok(documents)
 }
 
+/// The items of a List, or the object itself; nothing for an empty document.
+fn objects_of(value: Value) -> Vec<Value> {
+    let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
+    match value.get("items").and_then(Value::as_array).filter(|_| is_list) {
+        Some(items) => items.clone(),
+        None if value.is_null() => Vec::new(),
+        None => vec![value],
+    }
+}
+
+/// Kinds whose pods are meant, with their API group and resource.
+const WORKLOADS: [(&str, &str, &str); 7] = [
+    ("Deployment", "apps", "deployments"),
+    ("StatefulSet", "apps", "statefulsets"),
+    ("DaemonSet", "apps", "daemonsets"),
+    ("ReplicaSet", "apps", "replicasets"),
+    ("ReplicationController", "", "replicationcontrollers"),
+    ("Job", "batch", "jobs"),
+    ("CronJob", "batch", "cronjobs"),
+];
+
+/// API group and resource of a workload object; none for other kinds.
+#[must_use]
+pub fn workload_resource(object: &Value) -> Option<(&'static str, &'static str)> {
+    let kind = object.get("kind")?.as_str()?;
+    WORKLOADS.iter().find(|(known, _, _)| *known == kind).map(|(_, group, resource)| (*group, *resource))
+}
+
+/// Reads the first pod or workload object of a file.
+///
+/// # Errors
+/// The file cannot be read, or holds none; the error names what it holds and what is accepted.
+pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
+    let objects = read_documents(path)?;
+    let kind = |object: &Value| object.get("kind").and_then(Value::as_str).unwrap_or("(no kind)").to_owned();
+    let held = objects.iter().map(kind).collect::<Vec<_>>().join(", ");
+    let found =
+        objects.into_iter().find(|object| kind(object) == "Pod" || workload_resource(object).is_some());
+    let accepted = WORKLOADS.map(|(kind, _, _)| kind).join(", ");
+    found.with_context(|| format!("{} holds {held}; one of Pod, {accepted} is needed", path.display()))
+}
+
 /// The pod itself, or a pod as the controller of a workload object would create it; none for other kinds.
 #[must_use]
-pub fn pod_of(object: Value) -> Option<Value> {
+pub fn pod_of(object: &Value) -> Option<Value> {
     let template = match object.get("kind")?.as_str()? {
-        "Pod" => return Some(object),
+        "Pod" => return Some(object.clone()),
         "CronJob" => object.pointer("/spec/jobTemplate/spec/template"),
         _ => object.pointer("/spec/template"),
     };
@@ -44,9 +89,17 @@ pub fn pod_of(object: Value) -> Option<Value> {
     let mut pod = template?.as_object()?.clone();
     pod.insert("apiVersion".to_owned(), "v1".into());
     pod.insert("kind".to_owned(), "Pod".into());
-    let metadata = pod.entry("metadata").or_insert_with(|| json!({})).as_object_mut()?;
+    let metadata = pod.entry("metadata").or_insert(Value::Null);
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    let metadata = metadata.as_object_mut()?;
     let name = of_object("name").unwrap_or_default();
-    metadata.insert("generateName".to_owned(), format!("{name}-").into());
+    if object.get("kind")?.as_str()? == "StatefulSet" {
+        metadata.insert("name".to_owned(), format!("{name}-0").into());
+    } else {
+        metadata.insert("generateName".to_owned(), format!("{name}-").into());
+    }
     if let Some(namespace) = of_object("namespace") {
         metadata.insert("namespace".to_owned(), namespace.into());
     }

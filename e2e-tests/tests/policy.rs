@@ -101,15 +101,24 @@ fn what_the_mutation_does_not_touch_keeps_its_text() {
     );
 }
 
+/// Whether the guest said something, rather than ending in a trap or being stopped by the deadline.
+fn is_an_answer(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    !["wasm backtrace", "wasm trap", "unreachable", "interrupt"].iter().any(|sign| text.contains(sign))
+}
+
 #[test]
 fn a_payload_that_is_no_request_gets_an_error_and_not_a_trap() {
     let nothing: Arc<dyn HostCapabilities> = Arc::new(Cluster::default());
     for payload in ["", "{", "[]", r#"{"request":{}}"#, r#"{"request":5,"settings":{}}"#, "\u{0}"] {
         let error = HOST.call("validate", payload.as_bytes(), &nothing).expect_err(payload);
-        assert!(!format!("{error:#}").contains("unreachable"), "{error:#}");
+        assert!(is_an_answer(&error), "{payload}: {error:#}");
     }
     let error = HOST.call("validate", &[0xff, 0xfe], &nothing).expect_err("bytes that are no text");
-    assert!(!format!("{error:#}").contains("unreachable"), "{error:#}");
+    assert!(is_an_answer(&error), "{error:#}");
+    // What a trap looks like, so that the checks above can fail.
+    let trap = HOST.call("no such operation", b"", &nothing).expect_err("an unknown operation");
+    assert!(format!("{trap:#}").contains("no such operation"), "{trap:#}");
 }
 
 #[test]
@@ -119,17 +128,42 @@ fn a_pod_with_a_field_of_the_wrong_type_is_denied_with_its_path() {
             r#"{"metadata":{"labels":{"azure.workload.identity/use":true}}}"#,
             "metadata.labels.azure.workload.identity/use",
         ),
-        (r#"{"spec":{"containers":[{"name":"c"},{"env":{}}]}}"#, "spec.containers[1].env"),
         (
-            r#"{"spec":{"volumes":[{"projected":{"sources":[{"serviceAccountToken":{"path":5}}]}}]}}"#,
+            r#"{"spec":{"serviceAccountName":"sa","containers":[{"name":"c"},{"env":{}}]}}"#,
+            "spec.containers[1].env",
+        ),
+        (
+            r#"{"spec":{"serviceAccountName":"sa","volumes":[{"projected":{"sources":[{"serviceAccountToken":{"path":5}}]}}]}}"#,
             "spec.volumes[0].projected.sources[0].serviceAccountToken.path",
         ),
-        (r#"{"spec":{"hostNetwork":"yes"}}"#, "spec.hostNetwork"),
+        (r#"{"spec":{"serviceAccountName":"sa","hostNetwork":"yes"}}"#, "spec.hostNetwork"),
     ] {
-        let answer = evaluate(&pod_creation("ns", pod), &settings(), None).answer;
+        let opted_in = json!({"tenantId": "contoso.example", "optIn": "all"});
+        let answer = evaluate(&pod_creation("ns", pod), &opted_in, None).answer;
         assert_eq!((answer.allowed, answer.code), (false, Some(400)), "{pod}");
         assert!(answer.message.contains(path), "{}", answer.message);
     }
+}
+
+#[test]
+fn a_pod_that_nobody_opted_in_is_not_judged_by_its_spec() {
+    let pod = r#"{"spec":{"serviceAccountName":"sa","hostNetwork":"yes"}}"#;
+    for opt_in in ["pod", "serviceAccount", "podOrServiceAccount"] {
+        let settings = json!({"tenantId": "contoso.example", "optIn": opt_in});
+        let answer = evaluate(&pod_creation("ns", pod), &settings, None).answer;
+        assert!(answer.allowed && answer.patch.is_empty(), "{opt_in}: {}", answer.message);
+    }
+}
+
+#[test]
+fn a_list_without_end_makes_no_answer_without_end() {
+    let names = "x;".repeat(100_000);
+    let pod = format!(
+        r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},
+            "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa"}}}}"#
+    );
+    let answer = evaluate(&pod_creation("ns", &pod), &settings(), None).answer;
+    assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings.first());
 }
 
 #[test]

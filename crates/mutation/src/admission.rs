@@ -11,7 +11,7 @@ use crate::names::{CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE};
 use crate::plan::{Mutation, NamedServiceAccount, plan};
 use crate::pod_view::PodView;
 use crate::request::AdmissionRequest;
-use crate::service_account::{ServiceAccount, ServiceAccountLookup};
+use crate::service_account::ServiceAccountLookup;
 use crate::settings::OptIn;
 use crate::text::{object_name, printable};
 use crate::warning::Warning;
@@ -66,12 +66,24 @@ fn admit_pod<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admissio
     let Some(object) = request.object else {
         return Admission::Answered(Err(Denial::invalid("there is no content to decode")));
     };
+    let kind = object.get("kind").and_then(|kind| kind.text().ok()).unwrap_or_default();
+    if !matches!(&*kind, "" | "Pod") {
+        let version = object.get("apiVersion").and_then(|version| version.text().ok()).unwrap_or_default();
+        let (version, kind) = (printable(&version, 100), printable(&kind, 100));
+        let message = format!("unable to decode {version}, Kind={kind} into *v1.Pod");
+        return Admission::Answered(Err(Denial::invalid(message)));
+    }
     match PodView::read(object, "pod") {
         Ok(pod) if can_opt_in(&pod, config.opt_in) => {
             let namespace = request.namespace.clone();
             Admission::Pending(PendingAdmission { namespace, pod, workload: None, config })
         }
-        Ok(pod) => untouched(warnings_of_pod(&pod, &pod_subject(&pod))),
+        Ok(pod) => {
+            let subject = pod_subject(&pod);
+            let mut warnings = warnings_of_pod(&pod, &subject);
+            warn_of_missed_label(&pod, &subject, config.opt_in, &mut warnings);
+            untouched(warnings)
+        }
         Err(denial) => Admission::Answered(Err(denial)),
     }
 }
@@ -92,9 +104,8 @@ fn admit_workload<'a>(
         return Admission::Pending(PendingAdmission { namespace, pod, workload: Some(workload), config });
     }
     let mut warnings = warnings_of_pod(&pod, &workload.pods);
-    if workload.has_opt_in_label {
-        warnings.push(Warning::label_on_workload_only(&workload.subject));
-    }
+    warn_of_missed_label(&pod, &workload.pods, config.opt_in, &mut warnings);
+    warn_of_workload_label(&workload, config.opt_in, &mut warnings);
     untouched(warnings)
 }
 
@@ -122,19 +133,38 @@ fn can_opt_in(pod: &PodView<'_>, opt_in: OptIn) -> bool {
     is_opted_in_by_itself(pod, opt_in) || matches!(opt_in, OptIn::ServiceAccount | OptIn::PodOrServiceAccount)
 }
 
-/// Warnings that need nothing but the pod.
+/// Whether the pod's own label counts.
+fn reads_pod_label(opt_in: OptIn) -> bool {
+    matches!(opt_in, OptIn::Pod | OptIn::PodOrServiceAccount)
+}
+
+/// Warnings that need nothing but the pod, whether it is opted in or not.
 fn warnings_of_pod(pod: &PodView<'_>, subject: &str) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    if pod.annotation(CLIENT_ID_ANNOTATION).is_some() {
+        warnings.push(Warning::client_id_on_pod(subject));
+    }
+    warnings
+}
+
+/// For a pod that is not opted in: signs that it was meant to be, by itself.
+fn warn_of_missed_label(pod: &PodView<'_>, subject: &str, opt_in: OptIn, warnings: &mut Vec<Warning>) {
+    if !reads_pod_label(opt_in) {
+        return;
+    }
     if let Some(value) = pod.opt_in_label().filter(|value| *value != OPT_IN_VALUE) {
         warnings.push(Warning::label_value(subject, value));
     }
     if pod.annotation(OPT_IN_LABEL).is_some() {
         warnings.push(Warning::label_is_annotation(subject));
     }
-    if pod.annotation(CLIENT_ID_ANNOTATION).is_some() {
-        warnings.push(Warning::client_id_on_pod(subject));
+}
+
+/// For a workload object whose pods are not opted in: a sign that they were meant to be.
+fn warn_of_workload_label(workload: &WorkloadView<'_>, opt_in: OptIn, warnings: &mut Vec<Warning>) {
+    if workload.has_opt_in_label && reads_pod_label(opt_in) {
+        warnings.push(Warning::label_on_workload_only(&workload.subject));
     }
-    warnings
 }
 
 impl PendingAdmission<'_> {
@@ -161,70 +191,80 @@ impl PendingAdmission<'_> {
             None => pod_subject(&self.pod),
         };
         let mut warnings = warnings_of_pod(&self.pod, &subject);
-        let answer = self.answer_for_pod(lookup, &subject, &mut warnings);
-        let Some(workload) = &self.workload else {
-            return answer.map(|mutation| {
-                warnings.extend(mutation.warnings);
-                Mutation { warnings, ..mutation }
-            });
+        let is_opted_in = match &lookup {
+            ServiceAccountLookup::Found(account) => self.is_opted_in_by_itself() || account.is_opted_in(),
+            ServiceAccountLookup::Missing | ServiceAccountLookup::Failed(_) => self.is_opted_in_by_itself(),
         };
-        match answer {
-            Ok(mutation) => warnings.extend(mutation.warnings),
-            Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
+        let answer = if is_opted_in {
+            self.answer_for_opted_in(lookup, &subject)
+        } else {
+            self.warn_of_missed_opt_in(&lookup, &subject, &mut warnings);
+            Ok(Mutation::default())
+        };
+        match (answer, self.workload) {
+            (Ok(mutation), None) => {
+                warnings.extend(mutation.warnings);
+                Ok(Mutation { warnings, ..mutation })
+            }
+            (Err(denial), None) => Err(denial),
+            (answer, Some(workload)) => {
+                match answer {
+                    Ok(mutation) => warnings.extend(mutation.warnings),
+                    Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
+                }
+                if !is_opted_in {
+                    warn_of_workload_label(&workload, self.config.opt_in, &mut warnings);
+                }
+                Ok(Mutation { warnings, ..Mutation::default() })
+            }
         }
-        if workload.has_opt_in_label && !is_labelled(&self.pod) {
-            warnings.push(Warning::label_on_workload_only(&workload.subject));
-        }
-        Ok(Mutation { warnings, ..Mutation::default() })
     }
 
-    fn answer_for_pod(
-        &self,
-        lookup: ServiceAccountLookup,
-        subject: &str,
-        warnings: &mut Vec<Warning>,
-    ) -> Answer {
+    fn is_opted_in_by_itself(&self) -> bool {
+        is_opted_in_by_itself(&self.pod, self.config.opt_in)
+    }
+
+    fn answer_for_opted_in(&self, lookup: ServiceAccountLookup, subject: &str) -> Answer {
         let (namespace, name) = (&*self.namespace, self.service_account_name());
-        let is_opted_in_by_itself = is_opted_in_by_itself(&self.pod, self.config.opt_in);
         match lookup {
             ServiceAccountLookup::Found(account) => {
-                if !is_opted_in_by_itself && !account.is_opted_in() {
-                    self.warn_of_useless_label(&account, subject, warnings);
-                    return Ok(Mutation::default());
-                }
-                plan(
-                    &self.pod,
-                    subject,
-                    NamedServiceAccount { namespace, name, account: &account },
-                    self.config,
-                )
+                let identity = NamedServiceAccount { namespace, name, account: &account };
+                plan(&self.pod, subject, identity, self.config)
             }
-            ServiceAccountLookup::Missing if is_opted_in_by_itself => {
-                Err(Denial::service_account_not_found(name))
-            }
-            ServiceAccountLookup::Failed(reason) if is_opted_in_by_itself => {
-                Err(Denial::service_account_unreadable(namespace, name, &reason))
-            }
-            ServiceAccountLookup::Missing => Ok(Mutation::default()),
+            ServiceAccountLookup::Missing => Err(Denial::service_account_not_found(name)),
             ServiceAccountLookup::Failed(reason) => {
-                warnings.push(Warning::service_account_unreadable(namespace, name, &reason));
-                Ok(Mutation::default())
+                Err(Denial::service_account_unreadable(namespace, name, &reason))
             }
         }
     }
 
-    /// Signs that someone meant to opt this pod in, and did so where nobody looks.
-    fn warn_of_useless_label(&self, account: &ServiceAccount, subject: &str, warnings: &mut Vec<Warning>) {
-        let account_name = object_name(&self.namespace, self.service_account_name());
-        let account_subject = format!("service account {account_name}");
+    /// Signs that someone meant to opt this pod in, and did so where nobody looks, or that nobody could look.
+    fn warn_of_missed_opt_in(
+        &self,
+        lookup: &ServiceAccountLookup,
+        subject: &str,
+        warnings: &mut Vec<Warning>,
+    ) {
+        let (namespace, name) = (&*self.namespace, self.service_account_name());
+        let account_name = object_name(namespace, name);
+        warn_of_missed_label(&self.pod, subject, self.config.opt_in, warnings);
         if is_labelled(&self.pod) {
             warnings.push(Warning::label_on_pod_only(subject, &account_name));
         }
-        if let Some(value) = account.opt_in_label.as_deref() {
-            warnings.push(Warning::label_value(&account_subject, value));
-        }
-        if account.misplaced.opt_in_as_annotation {
-            warnings.push(Warning::label_is_annotation(&account_subject));
+        match lookup {
+            ServiceAccountLookup::Found(account) => {
+                let account_subject = format!("service account {account_name}");
+                if let Some(value) = account.opt_in_label.as_deref() {
+                    warnings.push(Warning::label_value(&account_subject, value));
+                }
+                if account.misplaced.opt_in_as_annotation {
+                    warnings.push(Warning::label_is_annotation(&account_subject));
+                }
+            }
+            ServiceAccountLookup::Missing => {}
+            ServiceAccountLookup::Failed(reason) => {
+                warnings.push(Warning::service_account_unreadable(namespace, name, reason));
+            }
         }
     }
 }

@@ -300,10 +300,15 @@ fn is_https_url(text: &str) -> bool {
     let is_ip6_host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(is_ip6);
     scheme.eq_ignore_ascii_case("https://")
         && (is_host_name(host) || is_ip6_host)
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+        && port.is_none_or(is_port)
         && !rest.chars().any(|c| {
             c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '@' | '\\' | '"' | '<' | '>')
         })
+}
+
+/// Digits only: the number's parser would take a sign.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 /// The characters of an IPv6 address; the standard library's parser would be a noticeable part of the wasm.

@@ -214,7 +214,8 @@ impl<'a> Value<'a> {
         if self.is_array() { self.inner() } else { self.nothing() }
     }
 
-    /// The member of an object, `null` or not. Of repeated keys the last counts, as everywhere in Kubernetes.
+    /// The member of an object, `null` or not. Of repeated keys the last counts; API servers
+    /// send none.
     #[must_use]
     pub fn member(self, key: &str) -> Option<Self> {
         let mut found = None;

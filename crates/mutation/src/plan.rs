@@ -50,6 +50,9 @@ pub fn plan(
     identity: NamedServiceAccount<'_>,
     config: &Config,
 ) -> Result<Mutation, Denial> {
+    if let Some(problem) = pod.spec_problem() {
+        return Err(problem.clone());
+    }
     let account = identity.account;
     let proxy = ProxyRequest::of(pod)?;
     let expiration_seconds = token_expiration(
@@ -169,6 +172,16 @@ fn warn_of_service_account(identity: NamedServiceAccount<'_>, warnings: &mut Vec
     }
 }
 
+/// How many warnings one pod gets at most: a list in it may be as long as its author likes.
+const MOST_WARNINGS: usize = 20;
+
+/// Adds a warning once, and none beyond the limit.
+fn warn(warning: Warning, warnings: &mut Vec<Warning>) {
+    if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
+        warnings.push(warning);
+    }
+}
+
 fn warn_of_skip_list(
     pod: &PodView<'_>,
     subject: &str,
@@ -179,7 +192,7 @@ fn warn_of_skip_list(
     for name in skip_list.names() {
         let is_proxy = has_proxy && matches!(name, PROXY_CONTAINER | PROXY_INIT_CONTAINER);
         if !is_proxy && !pod.has_container(name) {
-            warnings.push(Warning::skipped_container_unknown(subject, name));
+            warn(Warning::skipped_container_unknown(subject, name), warnings);
         }
     }
 }
@@ -195,13 +208,13 @@ fn warn_of_container(
         let injected = environment.value(&variable.name);
         let is_other = |own: &str| injected.is_some_and(|injected| injected != own);
         if variable.value().is_some_and(is_other) {
-            warnings.push(Warning::variable_kept(subject, &container.name, &variable.name));
+            warn(Warning::variable_kept(subject, &container.name, &variable.name), warnings);
         }
     }
     let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
     for mount in &container.volume_mounts {
         if mount.name != volume.name && occupies(&mount.mount_path) {
-            warnings.push(Warning::mount_path_occupied(subject, &container.name, &mount.name));
+            warn(Warning::mount_path_occupied(subject, &container.name, &mount.name), warnings);
         }
     }
 }

@@ -12,7 +12,10 @@ use crate::names::{ANNOTATION_PREFIX, DEFAULT_SERVICE_ACCOUNT, OPT_IN_LABEL};
 #[derive(Debug, Default)]
 pub struct PodView<'a> {
     metadata: MetadataView<'a>,
+    service_account_name: Cow<'a, str>,
     spec: Option<SpecView<'a>>,
+    /// What is wrong with the spec. It matters only for a pod that turns out to be opted in.
+    spec_problem: Option<Denial>,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +28,6 @@ struct MetadataView<'a> {
 
 #[derive(Debug, Default)]
 struct SpecView<'a> {
-    service_account_name: Cow<'a, str>,
     host_network: bool,
     os_name: Cow<'a, str>,
     init_containers: Vec<ContainerView<'a>>,
@@ -71,6 +73,8 @@ pub struct VolumeView<'a> {
     pub name: Cow<'a, str>,
     /// What a projected volume projects.
     pub projected: Option<ProjectedView<'a>>,
+    /// Whether the volume has other fields than these two.
+    pub has_other_fields: bool,
 }
 
 /// A projected volume.
@@ -112,19 +116,28 @@ impl<'a> PodView<'a> {
     /// Reads the view from a pod or pod template; `subject` names it in errors.
     ///
     /// # Errors
-    /// A denial with the path of the field that has the wrong type.
+    /// A denial with the path of the field of the metadata that has the wrong type.
     pub fn read(pod: Value<'a>, subject: &str) -> Result<Self, Denial> {
-        let read = |pod: Value<'a>| {
-            let pod = pod.object()?;
-            Ok(Self {
-                metadata: match pod.optional_object("metadata")? {
-                    Some(metadata) => MetadataView::read(metadata)?,
-                    None => MetadataView::default(),
-                },
-                spec: pod.optional_object("spec")?.map(SpecView::read).transpose()?,
-            })
+        let denial = |error: TypeError<'a>| Denial::invalid(error.sentence(subject, pod));
+        let read_metadata = || match pod.object()?.optional_object("metadata")? {
+            Some(metadata) => MetadataView::read(metadata),
+            None => Ok(MetadataView::default()),
         };
-        read(pod).map_err(|error: TypeError<'_>| Denial::invalid(error.sentence(subject, pod)))
+        let read_spec = || pod.optional_object("spec")?.map(SpecView::read).transpose();
+        let metadata = read_metadata().map_err(denial)?;
+        let service_account_name = pod.get("spec").and_then(|spec| spec.get("serviceAccountName"));
+        let service_account_name = service_account_name.and_then(|name| name.text().ok()).unwrap_or_default();
+        let (spec, spec_problem) = match read_spec() {
+            Ok(spec) => (spec, None),
+            Err(error) => (None, Some(denial(error))),
+        };
+        Ok(Self { metadata, service_account_name, spec, spec_problem })
+    }
+
+    /// What is wrong with the spec.
+    #[must_use]
+    pub fn spec_problem(&self) -> Option<&Denial> {
+        self.spec_problem.as_ref()
     }
 
     /// Whether the pod has a spec to add to.
@@ -166,9 +179,10 @@ impl<'a> PodView<'a> {
     /// The service account whose identity the pod gets.
     #[must_use]
     pub fn service_account_name(&self) -> &str {
-        match self.spec.as_ref().map(|spec| &*spec.service_account_name) {
-            None | Some("") => DEFAULT_SERVICE_ACCOUNT,
-            Some(name) => name,
+        if self.service_account_name.is_empty() {
+            DEFAULT_SERVICE_ACCOUNT
+        } else {
+            &self.service_account_name
         }
     }
 
@@ -237,8 +251,8 @@ impl<'a> MetadataView<'a> {
 
 impl<'a> SpecView<'a> {
     fn read(spec: Value<'a>) -> Result<Self, TypeError<'a>> {
+        spec.optional_text("serviceAccountName")?;
         Ok(Self {
-            service_account_name: spec.text_or_empty("serviceAccountName")?,
             host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),
             os_name: match spec.optional_object("os")? {
                 Some(os) => os.text_or_empty("name")?,
@@ -301,6 +315,9 @@ impl<'a> VolumeView<'a> {
         Ok(Self {
             name: volume.text_or_empty("name")?,
             projected: volume.optional_object("projected")?.map(ProjectedView::read).transpose()?,
+            has_other_fields: volume
+                .members()
+                .any(|(key, value)| value.raw() != "null" && !matches!(&*key, "name" | "projected")),
         })
     }
 

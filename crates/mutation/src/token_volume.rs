@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{CaSource, TokenEndpointConfig};
 use crate::json::{Json, Value};
+use crate::names::TOKEN_FILE_ENV;
 use crate::patch::{Fragment, Patch, ProjectedVolume, container_path};
 use crate::plan::EquippedContainer;
 use crate::pod_view::{ContainerView, PodView, ProjectionView, VolumeView};
@@ -23,6 +24,8 @@ const FIXED_TOKEN_PATH: &str = "azure-identity-token";
 const RESERVED_PREFIX: &str = "azure-workload-identity-reserved-";
 const RESERVED_MOUNT_PATH: &str = "/var/run/secrets/azure/wi";
 const RESERVED_TOKEN_PATH: &str = "token/azure-identity-token";
+/// The token's path, as it follows the mount's.
+const TOKEN_BELOW_MOUNT: &str = "/token/azure-identity-token";
 const CA_PATH: &str = "ca-cert/ca.crt";
 const CA_KEY: &str = "ca.crt";
 
@@ -59,9 +62,10 @@ impl TokenVolume {
                 ca_file: String::new(),
             };
         }
-        let name = reserved_name(pod);
-        let mount_path = match (layout, name.strip_prefix(RESERVED_PREFIX)) {
-            (TokenVolumeLayout::ReservedPerPod, Some(hash)) => format!("{RESERVED_MOUNT_PATH}/{hash}"),
+        let (name, earlier_mount_path) = reserved_name(pod);
+        let mount_path = match (earlier_mount_path, layout, name.strip_prefix(RESERVED_PREFIX)) {
+            (Some(path), _, _) => path.to_owned(),
+            (None, TokenVolumeLayout::ReservedPerPod, Some(hash)) => format!("{RESERVED_MOUNT_PATH}/{hash}"),
             _ => RESERVED_MOUNT_PATH.to_owned(),
         };
         Self {
@@ -164,21 +168,39 @@ impl TokenVolume {
     }
 }
 
-/// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known.
-fn reserved_name(pod: &PodView<'_>) -> String {
+/// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known. With
+/// that, where the earlier run mounted the volume, because the variables that it set point there.
+fn reserved_name<'v>(pod: &'v PodView<'_>) -> (String, Option<&'v str>) {
     let of_prefix = || reserved_name_for(pod.generate_name(), " (prefix)");
     let name = if pod.name().is_empty() { of_prefix() } else { reserved_name_for(pod.name(), "") };
     let volumes = pod.volumes();
     if volumes.iter().any(|volume| volume.name == name) {
-        return name;
+        return (name, None);
     }
-    let mut earlier = None;
+    let mut earlier: Option<&VolumeView<'_>> = None;
     for volume in volumes.iter().filter(|volume| is_earlier_token_volume(volume)) {
         if earlier.is_none() || volume.name == of_prefix() {
-            earlier = Some(volume.name.clone().into_owned());
+            earlier = Some(volume);
         }
     }
-    earlier.unwrap_or(name)
+    let Some(earlier) = earlier else { return (name, None) };
+    let mut containers = pod.init_containers().iter().chain(pod.containers());
+    let mount_path = containers.find_map(|container| earlier_mount_path(container, &earlier.name));
+    (earlier.name.clone().into_owned(), mount_path)
+}
+
+/// Where an earlier run mounted the volume in this container: the place that the container's variable names.
+fn earlier_mount_path<'v>(container: &'v ContainerView<'_>, volume: &str) -> Option<&'v str> {
+    let token_file = container.env.iter().find(|variable| variable.name == TOKEN_FILE_ENV)?.value()?;
+    let is_named = |path: &str| token_file.strip_prefix(path).is_some_and(|rest| rest == TOKEN_BELOW_MOUNT);
+    let mounts = container.volume_mounts.iter().filter(|mount| mount.name == volume);
+    let mut paths = mounts.map(|mount| &*mount.mount_path);
+    paths.find(|path| is_reserved_mount_path(path) && is_named(path))
+}
+
+/// Whether this software and upstream mount token volumes here.
+fn is_reserved_mount_path(path: &str) -> bool {
+    path.strip_prefix(RESERVED_MOUNT_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether this is a token volume that this software or upstream added.
@@ -254,7 +276,8 @@ fn ca_projection(ca: &CaSource) -> Option<VolumeProjection> {
 fn has_sources(volume: &VolumeView<'_>, wanted: &ProjectedVolumeSource) -> bool {
     let sources = volume.projected.as_ref().map_or(&[][..], |projected| &projected.sources);
     let wanted = wanted.sources.as_deref().unwrap_or_default();
-    sources.len() == wanted.len()
+    !volume.has_other_fields
+        && sources.len() == wanted.len()
         && sources.iter().zip(wanted).all(|(source, wanted)| is_source(source, wanted))
 }
 

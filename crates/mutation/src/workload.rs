@@ -1,7 +1,7 @@
 //! Pod templates of workload objects: what their pods will be told, told to the person who writes the object.
 
 use crate::json::Value;
-use crate::names::OPT_IN_LABEL;
+use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
 use crate::request::AdmissionRequest;
 use crate::text::printable;
 
@@ -27,7 +27,7 @@ pub struct WorkloadView<'a> {
     pub template_path: &'static str,
     /// The pod template.
     pub template: Value<'a>,
-    /// Whether the object itself carries the opt-in label.
+    /// Whether the object itself carries the opt-in label with the value that counts.
     pub has_opt_in_label: bool,
 }
 
@@ -42,14 +42,14 @@ impl<'a> WorkloadView<'a> {
         let metadata = object.get("metadata")?;
         let text = |key| metadata.get(key).and_then(|value| value.text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
-        let labels = metadata.get("labels");
+        let label = metadata.get("labels").and_then(|labels| labels.get(OPT_IN_LABEL));
         let subject = format!("{} {}", request.kind, printable(&name, 63));
         Some(Self {
             pods: format!("pods of {subject}"),
             subject,
             template_path: path,
             template,
-            has_opt_in_label: labels.and_then(|labels| labels.get(OPT_IN_LABEL)).is_some(),
+            has_opt_in_label: label.is_some_and(|label| label.text().is_ok_and(|text| text == OPT_IN_VALUE)),
         })
     }
 }

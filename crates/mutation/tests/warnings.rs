@@ -101,8 +101,8 @@ fn cases() -> Vec<Case> {
             r#"{"kind":"Pod","metadata":{"name":"web","annotations":{"azure.workload.identity/use":"true",
                 "azure.workload.identity/client-id":"x"}},"spec":{}}"#,
             &[
-                "AZWI004 azure.workload.identity/use is an annotation of pod web; it must be a label",
                 "AZWI004 client-id annotation of pod web has no effect; annotate its service account",
+                "AZWI004 azure.workload.identity/use is an annotation of pod web; it must be a label",
             ],
         ),
         Case::account(
@@ -114,6 +114,21 @@ fn cases() -> Vec<Case> {
         ),
         Case::pod("", &container(""), &["AZWI004 label azure.workload.identity/use of pod web has no effect; label service account team/sa"])
             .with_settings(r#","optIn":"serviceAccount""#),
+        // Opted in by its service account, or where the label is not looked at, a pod is told nothing of its label.
+        Case {
+            account: r#"{"metadata":{"labels":{"azure.workload.identity/use":"true"},"annotations":{
+                "azure.workload.identity/client-id":"5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"}}}"#,
+            ..Case::object(
+                r#"{"kind":"Deployment","metadata":{"name":"web","labels":{"azure.workload.identity/use":"true"}},
+                    "spec":{"template":{"metadata":{"labels":{"azure.workload.identity/use":"no"}},"spec":{}}}}"#,
+                &[],
+            )
+        },
+        Case::object(
+            r#"{"kind":"Pod","metadata":{"name":"web","labels":{"azure.workload.identity/use":"no"}},"spec":{}}"#,
+            &[],
+        )
+        .with_settings(r#","optIn":"all""#),
         Case::object(
             r#"{"kind":"Deployment","metadata":{"name":"web","labels":{"azure.workload.identity/use":"true"}},
                 "spec":{"template":{"spec":{}}}}"#,

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e_tests::cluster::Cluster;
-use e2e_tests::documents::{pod_of, read_document, read_documents};
-use e2e_tests::host::{HostCapabilities, PolicyHost, pod_creation};
+use e2e_tests::documents::{pod_of, read_document, read_documents, read_pod_or_workload, workload_resource};
+use e2e_tests::host::{HostCapabilities, PolicyHost, creation, pod_creation};
 use e2e_tests::{pod_diff, repository_root};
 use serde_json::Value;
 
@@ -53,10 +53,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    let pod = pod_of(read_document(&arguments.pod)?)
-        .with_context(|| format!("{} holds neither a pod nor a workload object", arguments.pod.display()))?;
-    let service_accounts = read_documents(&arguments.service_account)?;
+    let object = read_pod_or_workload(&arguments.pod)?;
+    let pod = pod_of(&object).with_context(|| format!("{} has no pod template", arguments.pod.display()))?;
+    let service_accounts = read_service_accounts(&arguments.service_account)?;
     let settings = read_document(&arguments.settings)?;
+    if settings.get("kind").is_some() {
+        anyhow::bail!(
+            "{} is a manifest; only what is under its spec.settings is meant",
+            arguments.settings.display()
+        );
+    }
 
     heading("Policy");
     let started = Instant::now();
@@ -68,12 +74,20 @@ fn run(arguments: &Arguments) -> Result<bool> {
     println!("settings of {} accepted", arguments.settings.display());
 
     let namespace = pod.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or("default");
-    let request = pod_creation(namespace, &pod.to_string());
     let cluster: Arc<dyn HostCapabilities> = Arc::new(Cluster { service_accounts, fault: None });
+    if let Some((group, resource)) = workload_resource(&object) {
+        heading("Warnings at kubectl apply of the workload object");
+        let request = creation(namespace, (group, resource), &object);
+        let warnings = host.validate(&request, &settings, &cluster)?.answer.warnings;
+        println!("{}", if warnings.is_empty() { "none".to_owned() } else { warnings.join("\n") });
+    }
+    let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
+    println!("its pod runs in namespace {namespace} as service account {account}");
+    let request = pod_creation(namespace, &pod.to_string());
     let evaluation = host.validate(&request, &settings, &cluster)?;
     let answer = evaluation.answer;
 
-    heading("Response, as the API server gets it");
+    heading("Response to the pod's creation, as the API server gets it");
     println!("{}", serde_json::to_string_pretty(&answer.admission_response())?);
     println!("calls to the host: {}", evaluation.host_calls);
     if !answer.allowed {
@@ -91,6 +105,16 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let (before, after) = (serde_yaml::to_string(&pod)?, serde_yaml::to_string(&answer.apply_to(&pod)?)?);
     print!("{}", pod_diff::unified(&before, &after, has_colours()));
     Ok(true)
+}
+
+/// The service accounts of a file; other objects in it are no mistake, but none at all is.
+fn read_service_accounts(path: &Path) -> Result<Vec<Value>> {
+    let mut objects = read_documents(path)?;
+    objects.retain(|object| object.get("kind").and_then(Value::as_str) == Some("ServiceAccount"));
+    if objects.is_empty() {
+        anyhow::bail!("{} holds no object of kind ServiceAccount", path.display());
+    }
+    Ok(objects)
 }
 
 fn heading(text: &str) {

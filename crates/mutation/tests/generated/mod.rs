@@ -227,8 +227,8 @@ pub fn pod() -> BoxedStrategy<Tree> {
     object(vec![
         ("apiVersion", always(Just(string("v1")))),
         ("kind", always(Just(string("Pod")))),
-        ("metadata", always(metadata)),
-        ("spec", always(spec)),
+        ("metadata", rarely(0.98, metadata)),
+        ("spec", rarely(0.98, spec)),
         ("laterField", rarely(0.2, unknown())),
         ("status", rarely(0.5, Just(Tree::Object(Vec::new())))),
     ])

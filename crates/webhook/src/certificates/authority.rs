@@ -60,12 +60,25 @@ struct Signer {
 }
 
 impl Authority {
-    /// A new authority.
+    /// A new authority. What callers trust already, in PEM, stays trusted: replicas of upstream's webhook, or of this one
+    /// before somebody deleted the Secret, go on being called while they are replaced.
     ///
     /// # Errors
     /// None that is known; the question is the library's.
-    pub fn new(lives: Lives, now: OffsetDateTime) -> Result<Self, AuthorityError> {
-        Ok(Self { current: Signer::new(lives, now)?, next: None, previous: None })
+    pub fn new(lives: Lives, now: OffsetDateTime, trusted: &str) -> Result<Self, AuthorityError> {
+        const END: &str = "-----END CERTIFICATE-----";
+        let mut previous = String::new();
+        for certificate in trusted.split_inclusive(END).map(str::trim) {
+            if times_of(certificate).is_ok_and(|(_, ends)| now < ends) {
+                previous.push_str(certificate);
+                previous.push('\n');
+            }
+        }
+        Ok(Self {
+            current: Signer::new(lives, now)?,
+            next: None,
+            previous: (!previous.is_empty()).then_some(previous),
+        })
     }
 
     /// Reads what the Secret holds; none when it holds nothing.
@@ -115,7 +128,7 @@ impl Authority {
     pub fn step(&self, lives: Lives, now: OffsetDateTime) -> Result<Option<Self>, AuthorityError> {
         let (created, ends) = self.current.times()?;
         if now >= ends {
-            return Ok(Some(Self::new(lives, now)?));
+            return Ok(Some(Self::new(lives, now, "")?));
         }
         if let Some(next) = &self.next {
             let is_trusted = now >= next.times()?.0 + lives.overlap;
@@ -240,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_again() {
-        let first = Authority::new(LIVES, start()).unwrap();
+        let first = Authority::new(LIVES, start(), "").unwrap();
         let second = first.step(LIVES, after(200)).unwrap().unwrap();
         let third = second.step(LIVES, after(201)).unwrap().unwrap();
         for authority in [first, second, third] {
@@ -251,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_new_authority_is_trusted_before_it_signs_and_the_old_one_after() {
-        let first = Authority::new(LIVES, start()).unwrap();
+        let first = Authority::new(LIVES, start(), "").unwrap();
         assert_eq!(first.step(LIVES, after(199)).unwrap(), None);
         let second = first.step(LIVES, after(200)).unwrap().unwrap();
         assert!(second.bundle().starts_with(&first.bundle()) && second.current == first.current);
@@ -265,26 +278,42 @@ mod tests {
 
     #[test]
     fn an_authority_that_has_ended_is_replaced_at_once() {
-        let first = Authority::new(LIVES, start()).unwrap();
+        let first = Authority::new(LIVES, start(), "").unwrap();
         let second = first.step(LIVES, after(300)).unwrap().unwrap();
         assert_ne!(first.current, second.current);
     }
 
     #[test]
     fn a_leaf_is_renewed_in_time_and_never_outlives_its_authority() {
-        let first = Authority::new(LIVES, start()).unwrap();
+        let first = Authority::new(LIVES, start(), "").unwrap();
         let leaf = first.leaf(&["a.svc".to_owned()], LIVES, start()).unwrap();
         assert!(!first.is_due(leaf.renew_at, &leaf.signed_by, after(19)));
         assert!(first.is_due(leaf.renew_at, &leaf.signed_by, after(20)));
-        let second = Authority::new(LIVES, start()).unwrap();
+        let second = Authority::new(LIVES, start(), "").unwrap();
         assert!(second.is_due(leaf.renew_at, &leaf.signed_by, start()));
         let late = first.leaf(&["a.svc".to_owned()], LIVES, after(299)).unwrap();
         assert_eq!(late.certificate.not_after, after(300).unix_timestamp());
     }
 
     #[test]
+    fn what_is_trusted_stays_trusted_and_rubbish_does_not() {
+        let old = Authority::new(LIVES, start(), "").unwrap().bundle();
+        let trusted =
+            format!("rubbish {old}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{old}");
+        let new = Authority::new(LIVES, start(), &trusted).unwrap();
+        assert_eq!(
+            new.bundle().matches("BEGIN").count(),
+            2,
+            "the old one once, after rubbish it cannot be told"
+        );
+        assert!(new.bundle().ends_with(&old));
+        let late = Authority::new(LIVES, after(300), &old).unwrap();
+        assert_eq!(late.bundle().matches("BEGIN").count(), 1);
+    }
+
+    #[test]
     fn half_an_authority_is_an_error() {
-        let mut data = Authority::new(LIVES, start()).unwrap().data();
+        let mut data = Authority::new(LIVES, start(), "").unwrap().data();
         data.remove("ca.key");
         assert!(matches!(Authority::read(&data), Err(AuthorityError::Content(_))));
     }

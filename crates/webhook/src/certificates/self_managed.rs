@@ -100,9 +100,14 @@ impl Keeper {
     async fn keep(&self, in_use: &mut Option<InUse>) -> Result<(), KeepError> {
         // The wall clock: a machine that slept has not counted the time.
         let now = OffsetDateTime::now_utc();
-        let authority = self.authority(now).await?;
+        let configuration = self.configuration().await?;
+        let authority = self.authority(now, &bundle_of(&configuration)).await?;
         // Before the certificate is shown, so that nobody is shown what he does not trust yet.
-        self.keep_bundle(&authority.bundle()).await?;
+        let was_written = self.keep_bundle(configuration, &authority.bundle()).await?;
+        if in_use.is_some() && was_written {
+            // The API server has a round to learn of it.
+            return Ok(());
+        }
         let is_due =
             in_use.as_ref().is_none_or(|(renew_at, signed_by)| authority.is_due(*renew_at, signed_by, now));
         if is_due {
@@ -117,7 +122,7 @@ impl Keeper {
     }
 
     /// The authority that the Secret holds, after its next step if it is time for one.
-    async fn authority(&self, now: OffsetDateTime) -> Result<Authority, KeepError> {
+    async fn authority(&self, now: OffsetDateTime, trusted: &str) -> Result<Authority, KeepError> {
         let name = &self.objects.secret;
         let failed = |source| KeepError::Secret { name: name.clone(), source };
         for _ in 0..TRIES {
@@ -126,7 +131,7 @@ impl Keeper {
                 secret.as_ref().and_then(|secret| secret.data.as_ref()).map(data_of).unwrap_or_default();
             let held = Authority::read(&held)?;
             let next = match &held {
-                None => Some(Authority::new(self.objects.lives, now)?),
+                None => Some(Authority::new(self.objects.lives, now, trusted)?),
                 Some(authority) => authority.step(self.objects.lives, now)?,
             };
             let Some(next) = next else { return held.ok_or_else(|| self.contended()) };
@@ -160,16 +165,25 @@ impl Keeper {
         Ok(())
     }
 
-    /// Sees to it that callers trust the bundle, also after somebody else has edited it.
-    async fn keep_bundle(&self, bundle: &str) -> Result<(), KeepError> {
+    async fn configuration(&self) -> Result<MutatingWebhookConfiguration, KeepError> {
         let name = &self.objects.webhook_configuration;
         let failed = |source| KeepError::WebhookConfiguration { name: name.clone(), source };
-        let mut configuration = self.configurations.get(name).await.map_err(failed)?;
+        self.configurations.get(name).await.map_err(failed)
+    }
+
+    /// Sees to it that callers trust the bundle, also after somebody else has edited it. Whether it had to be written.
+    async fn keep_bundle(
+        &self,
+        mut configuration: MutatingWebhookConfiguration,
+        bundle: &str,
+    ) -> Result<bool, KeepError> {
+        let name = &self.objects.webhook_configuration;
+        let failed = |source| KeepError::WebhookConfiguration { name: name.clone(), source };
         let wanted = ByteString(bundle.as_bytes().to_vec());
         let is_right = |bundle: &Option<ByteString>| bundle.as_ref() == Some(&wanted);
         let webhooks = configuration.webhooks.get_or_insert_default();
         if webhooks.iter().all(|webhook| is_right(&webhook.client_config.ca_bundle)) {
-            return Ok(());
+            return Ok(false);
         }
         let entries: Vec<_> = webhooks
             .iter()
@@ -196,8 +210,15 @@ impl Keeper {
             patched => _ = patched.map_err(failed)?,
         }
         info!(webhook_configuration = name, "caBundle written");
-        Ok(())
+        Ok(true)
     }
+}
+
+/// What callers trust now; empty where that is nothing, or no text.
+fn bundle_of(configuration: &MutatingWebhookConfiguration) -> String {
+    let mut bundles =
+        configuration.webhooks.iter().flatten().filter_map(|it| it.client_config.ca_bundle.as_ref());
+    bundles.next().and_then(|bundle| String::from_utf8(bundle.0.clone()).ok()).unwrap_or_default()
 }
 
 fn data_of(data: &BTreeMap<String, ByteString>) -> BTreeMap<String, Vec<u8>> {

@@ -1,0 +1,228 @@
+#!/usr/bin/env bats
+# The chart and the webhook on a real cluster. `run` beside this file prepares what is needed.
+
+bats_require_minimum_version 1.5.0
+
+system=azure-workload-identity-system
+configuration=azure-wi-webhook-mutating-webhook-configuration
+tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
+client=5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1
+
+helm_webhook() {
+  helm "$1" azwi "$BATS_TEST_DIRNAME/../../charts/azure-workload-identity-webhook" --namespace "$system" \
+    --set azureTenantID="$tenant" --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" "${@:2}"
+}
+
+available() {
+  kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1"
+}
+
+# Waits until a command succeeds, at most 30 seconds.
+eventually() {
+  for _ in $(seq 150); do
+    if "$@"; then return 0; fi
+    sleep 0.2
+  done
+  echo "never happened: $*"
+  return 1
+}
+
+setup_file() {
+  kubectl create namespace "$system"
+  local start end
+  start=$(date +%s%N)
+  helm_webhook install
+  available 60s
+  end=$(date +%s%N)
+  echo "$(((end - start) / 1000000))" >"$BATS_FILE_TMPDIR/install-ms"
+  kubectl create namespace azure-wi-demo
+}
+
+teardown_file() {
+  kubectl delete namespace azure-wi-demo --wait=false
+  helm uninstall azwi --namespace "$system"
+  kubectl delete namespace "$system" --wait=false
+}
+
+# A service account with its annotation and label.
+demo_account() {
+  kubectl -n azure-wi-demo apply -f - <<Y
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: $1
+  labels: {azure.workload.identity/use: "true"}
+  annotations: {azure.workload.identity/client-id: "$2"}
+Y
+}
+
+# A pod that is only asked for, not created; prints what would be stored.
+pod_dry_run() {
+  kubectl -n azure-wi-demo create --dry-run=server -o json -f - <<Y
+apiVersion: v1
+kind: Pod
+metadata:
+  generateName: asked-
+  labels: {azure.workload.identity/use: "${2:-true}"}
+spec:
+  serviceAccountName: $1
+  containers: [{name: c, image: $DEMO_IMAGE}]
+Y
+}
+
+client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
+
+@test "from helm install to Available in at most 10 seconds" {
+  milliseconds=$(cat "$BATS_FILE_TMPDIR/install-ms")
+  echo "# install to Available: $milliseconds ms" >&3
+  [ "$milliseconds" -le 10000 ]
+}
+
+@test "the walk-through ends with a container that has its variables and its token" {
+  demo_account sysadminas-demo-sa "$client"
+  kubectl -n azure-wi-demo apply -f - <<Y
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: azure-wi-demo}
+spec:
+  selector: {matchLabels: {app: azure-wi-demo}}
+  template:
+    metadata: {labels: {app: azure-wi-demo, azure.workload.identity/use: "true"}}
+    spec:
+      serviceAccountName: sysadminas-demo-sa
+      containers: [{name: demo, image: $DEMO_IMAGE, imagePullPolicy: IfNotPresent}]
+Y
+  kubectl -n azure-wi-demo rollout status deployment/azure-wi-demo --timeout=60s
+  has_token() { kubectl -n azure-wi-demo logs deployment/azure-wi-demo | grep -q '^TOKEN=e'; }
+  eventually has_token
+  logs=$(kubectl -n azure-wi-demo logs deployment/azure-wi-demo)
+  [[ $logs == *"AZURE_CLIENT_ID=$client"* ]]
+  [[ $logs == *"AZURE_TENANT_ID=$tenant"* ]]
+  [[ $logs == *"AZURE_FEDERATED_TOKEN_FILE=/var/run/secrets/azure/tokens/azure-identity-token"* ]]
+  [[ $logs == *"AZURE_AUTHORITY_HOST=https://login.microsoftonline.com/"* ]]
+  claims=$(grep '^TOKEN=' <<<"$logs" | cut -d. -f2 | tr '_-' '/+' | { cat; echo ==; } | base64 -d 2>/dev/null)
+  [ "$(jq -r '.aud[0]' <<<"$claims")" = api://AzureADTokenExchange ]
+  [ "$(jq -r .sub <<<"$claims")" = system:serviceaccount:azure-wi-demo:sysadminas-demo-sa ]
+}
+
+@test "a service account made a moment before its pod counts" {
+  for number in $(seq 10); do
+    demo_account "fresh-$number" "00000000-0000-0000-0000-0000000000$(printf %02d "$number")" >/dev/null
+    [ "$(pod_dry_run "fresh-$number" | client_id_of)" = "00000000-0000-0000-0000-0000000000$(printf %02d "$number")" ]
+  done
+}
+
+@test "a changed annotation counts" {
+  demo_account changed "$client"
+  demo_account changed 00000000-0000-0000-0000-00000000000a
+  is_changed() { [ "$(pod_dry_run changed | client_id_of)" = 00000000-0000-0000-0000-00000000000a ]; }
+  eventually is_changed
+}
+
+@test "a labelled service account opts in a pod that is not labelled" {
+  demo_account labelled "$client"
+  [ "$(pod_dry_run labelled false 2>/dev/null | client_id_of)" = "$client" ]
+}
+
+@test "a labelled pod without its service account's client id is admitted with a warning" {
+  kubectl -n azure-wi-demo create serviceaccount plain
+  run --separate-stderr pod_dry_run plain
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"Warning: AZWI001 service account azure-wi-demo/plain has no client-id annotation"* ]]
+}
+
+@test "a Deployment whose pods would be denied shows it at kubectl apply" {
+  demo_account applied "$client"
+  run --separate-stderr kubectl -n azure-wi-demo apply --dry-run=server -f - <<Y
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: bad}
+spec:
+  selector: {matchLabels: {app: bad}}
+  template:
+    metadata:
+      labels: {app: bad, azure.workload.identity/use: "true"}
+      annotations: {azure.workload.identity/service-account-token-expiration: "60"}
+    spec: {serviceAccountName: applied, containers: [{name: c, image: x}]}
+Y
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"AZWI012 pods of Deployment bad would be denied: token expiration 60 not valid"* ]]
+}
+
+@test "a caBundle that somebody edited is healed" {
+  kubectl patch mutatingwebhookconfiguration "$configuration" --type=json \
+    -p '[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]'
+  is_healed() { [ -n "$(kubectl get mutatingwebhookconfiguration "$configuration" -o jsonpath='{.webhooks[0].clientConfig.caBundle}')" ]; }
+  eventually is_healed
+  demo_account healed "$client"
+  works() { [ "$(pod_dry_run healed 2>/dev/null | client_id_of)" = "$client" ]; }
+  eventually works
+}
+
+# Creations under load while something happens; none may fail.
+under_load() {
+  demo_account load "$client" >/dev/null
+  "$ADMISSION_LOAD" --namespace azure-wi-demo --service-account load --rate 40 --seconds "$1" >"$BATS_TEST_TMPDIR/load" &
+  local load=$!
+  sleep 2
+  "${@:2}"
+  wait "$load" || { cat "$BATS_TEST_TMPDIR/load"; return 1; }
+  echo "# $(tail -n 1 "$BATS_TEST_TMPDIR/load")" >&3
+}
+
+restart() {
+  kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager
+  available 90s
+}
+
+@test "five rolling restarts under 40 creations a second lose none" {
+  five_restarts() { for _ in 1 2 3 4 5; do restart; done; }
+  under_load 100 five_restarts
+}
+
+@test "five forced deletions of a replica under 40 creations a second lose none" {
+  five_deletions() {
+    local pod
+    for _ in 1 2 3 4 5; do
+      pod=$(kubectl -n "$system" get pods -l app=workload-identity-webhook --field-selector=status.phase=Running \
+        -o jsonpath='{.items[0].metadata.name}')
+      kubectl -n "$system" delete pod "$pod" --force --grace-period=0 2>/dev/null
+      available 60s
+    done
+  }
+  under_load 30 five_deletions
+}
+
+@test "certificate authorities that change every few seconds, and a deleted Secret, lose no creation" {
+  rotate() {
+    helm_webhook upgrade --reuse-values --set-json \
+      'extraArgs=["--ca-life=30s","--ca-overlap=3s","--leaf-life=10s","--cert-check-interval=1s"]'
+    kubectl -n "$system" delete secret azure-wi-webhook-ca
+    kubectl -n "$system" create secret generic azure-wi-webhook-ca
+    available 90s
+    sleep 45
+  }
+  under_load 75 rotate
+  # The deleted one was made anew, and changed at least once since.
+  changes=$(kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 | grep -c 'certificate authority written')
+  echo "# certificate authority written $changes times" >&3
+  [ "$changes" -ge 3 ]
+}
+
+@test "each permission is needed" {
+  # What is left after a helm upgrade must not hide that a permission is missing, so everything starts anew.
+  helm_webhook upgrade --reuse-values --set-json 'extraArgs=[]'
+  available 90s
+  allowed() { kubectl auth can-i "$@" --as="system:serviceaccount:$system:azure-wi-webhook-admin" >/dev/null; }
+  allowed get serviceaccounts -A && allowed list serviceaccounts -A && allowed watch serviceaccounts -A
+  allowed get "mutatingwebhookconfigurations/$configuration"
+  allowed patch "mutatingwebhookconfigurations/$configuration"
+  allowed get secrets/azure-wi-webhook-ca -n "$system" && allowed update secrets/azure-wi-webhook-ca -n "$system"
+  ! allowed get secrets/other -n "$system"
+  ! allowed list secrets -n "$system"
+  ! allowed create secrets -n "$system"
+  ! allowed get mutatingwebhookconfigurations/other
+  ! allowed update "mutatingwebhookconfigurations/$configuration"
+  ! allowed get secrets/azure-wi-webhook-ca -n azure-wi-demo
+  ! allowed get pods -A
+}

@@ -1,0 +1,97 @@
+//! Asks a cluster for labelled pods at an even pace, and counts those that it does not get.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+/// Creates labelled pods (dry run on the server) and counts failures; pods without a client id count as failed.
+///
+/// Exits with 1 when one failed.
+#[derive(Parser)]
+#[command(name = "admission_load")]
+struct Arguments {
+    /// Namespace of the pods.
+    #[arg(long)]
+    namespace: String,
+    /// Service account of the pods; it must have a client id.
+    #[arg(long)]
+    service_account: String,
+    /// Creations a second.
+    #[arg(long, default_value_t = 40)]
+    rate: u32,
+    /// For how long.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run = tokio::runtime::Runtime::new()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(run(&arguments)));
+    match run {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("admission_load: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<bool> {
+    let api: Api<Pod> = Api::namespaced(Client::try_default().await?, &arguments.namespace);
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"generateName": "load-", "labels": {"azure.workload.identity/use": "true"}},
+        "spec": {"serviceAccountName": arguments.service_account, "containers": [{"name": "c", "image": "x"}]},
+    }))?;
+    let took = Arc::new(Mutex::new(Vec::new()));
+    let mut creations = JoinSet::new();
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / arguments.rate);
+    let end = Instant::now() + Duration::from_secs(arguments.seconds);
+    while Instant::now() < end {
+        pace.tick().await;
+        let (api, pod, took) = (api.clone(), pod.clone(), Arc::clone(&took));
+        creations.spawn(async move {
+            let start = Instant::now();
+            create(&api, &pod).await?;
+            took.lock().unwrap_or_else(PoisonError::into_inner).push(start.elapsed());
+            anyhow::Ok(())
+        });
+    }
+    let ended = creations.join_all().await;
+    let failures: Vec<_> = ended.iter().filter_map(|result| result.as_ref().err()).collect();
+    for failure in failures.iter().take(5) {
+        println!("failed: {failure:#}");
+    }
+    let mut took = std::mem::take(&mut *took.lock().unwrap_or_else(PoisonError::into_inner));
+    took.sort();
+    let at =
+        |percent: usize| took.get(took.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default();
+    println!(
+        "{} creations, {} failed, p50 {:.1} ms, p99 {:.1} ms",
+        ended.len(),
+        failures.len(),
+        at(50).as_secs_f64() * 1e3,
+        at(99).as_secs_f64() * 1e3
+    );
+    Ok(failures.is_empty())
+}
+
+async fn create(api: &Api<Pod>, pod: &Pod) -> Result<()> {
+    let created = api.create(&PostParams { dry_run: true, field_manager: None }, pod).await?;
+    let containers = created.spec.map(|spec| spec.containers).unwrap_or_default();
+    let mut variables = containers.iter().flat_map(|container| container.env.iter().flatten());
+    if !variables.any(|variable| variable.name == "AZURE_CLIENT_ID") {
+        bail!("a pod without a client id was admitted");
+    }
+    Ok(())
+}
