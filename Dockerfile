@@ -3,6 +3,8 @@ FROM scratch
 ARG TARGETARCH=amd64
 # Beside the program, a link of the name that upstream's manifests start: /manager.
 COPY dist/${TARGETARCH}/ /
+# The allocator takes memory as it needs it: 10 MB when idle instead of 19 MB.
+ENV MIMALLOC_ARENA_EAGER_COMMIT=0
 USER 65532:65532
 EXPOSE 9443 9440 8095
 ENTRYPOINT ["/azwi-webhook"]

@@ -128,7 +128,7 @@ async fn swapping_the_certificate_fails_no_admission() {
 async fn stopping_under_load_fails_no_admission_of_those_who_heed_the_close() {
     let api_server = api_server();
     let certificate = new_certificate().unwrap();
-    let mut webhook = WebhookProcess::start(&api_server, &certificate, &["--lame-duck", "2s"]).await.unwrap();
+    let mut webhook = WebhookProcess::start(&api_server, &certificate, &["--lame-duck", "6s"]).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
     let mut open = caller.connect().await.unwrap();
     let load = Load::start(&caller, 8, true);
@@ -144,7 +144,7 @@ async fn stopping_under_load_fails_no_admission_of_those_who_heed_the_close() {
     // As endpoints do within the lame-duck time, the callers go elsewhere.
     assert_eq!(load.stop().await, NO_FAILURE);
     let status =
-        tokio::time::timeout(Duration::from_secs(20), webhook.child.wait()).await.expect("it ends").unwrap();
+        tokio::time::timeout(Duration::from_secs(30), webhook.child.wait()).await.expect("it ends").unwrap();
     assert!(status.success(), "{status}\n{}", webhook.log());
 }
 
@@ -195,7 +195,7 @@ async fn the_api_server_may_go_away_and_forget_the_watch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_half_open_clients_are_dropped_and_hinder_nobody() {
     let certificate = new_certificate().unwrap();
-    let flags = ["--header-timeout", "500ms", "--body-timeout", "500ms", "--handshake-timeout", "500ms"];
+    let flags = ["--header-timeout", "2s", "--body-timeout", "2s", "--handshake-timeout", "2s"];
     let api_server = api_server();
     let webhook = WebhookProcess::start(&api_server, &certificate, &flags).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
