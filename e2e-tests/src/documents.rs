@@ -71,6 +71,7 @@ pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
     let objects = read_documents(path)?;
     let kind = |object: &Value| object.get("kind").and_then(Value::as_str).unwrap_or("(no kind)").to_owned();
     let held = objects.iter().map(kind).collect::<Vec<_>>().join(", ");
+    let held = if held.is_empty() { "nothing".to_owned() } else { held };
     let found =
         objects.into_iter().find(|object| kind(object) == "Pod" || workload_resource(object).is_some());
     let accepted = WORKLOADS.map(|(kind, _, _)| kind).join(", ");
