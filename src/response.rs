@@ -27,8 +27,11 @@ impl ValidationResponse {
         warnings: &[Warning],
         audit_annotations: Vec<(&'static str, String)>,
     ) -> Self {
-        let warnings = warnings.iter().map(Warning::to_string).collect();
-        Self { accepted: true, message: None, code: None, mutated_object, audit_annotations, warnings }
+        let mut texts = Vec::new();
+        for warning in warnings {
+            texts.push(warning.to_string());
+        }
+        Self { accepted: true, message: None, code: None, mutated_object, audit_annotations, warnings: texts }
     }
 
     /// The request is denied.

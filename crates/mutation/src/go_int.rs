@@ -2,7 +2,7 @@
 
 use crate::text::go_quote;
 
-/// Characters of a value that are quoted; anything longer was not meant as a number.
+/// Bytes of a value that are quoted; anything longer was not meant as a number.
 const LONGEST_QUOTED_VALUE: usize = 256;
 
 /// Reads `text` as a signed integer of `bits` (32 or 64) bits: an optional sign and ASCII digits, nothing else.
@@ -11,8 +11,8 @@ const LONGEST_QUOTED_VALUE: usize = 256;
 /// Go's text, for example `strconv.ParseInt: parsing "1h": invalid syntax`.
 pub fn parse_int(text: &str, bits: u32) -> Result<i64, String> {
     let failed = |problem: &str| {
-        let value: String = text.chars().take(LONGEST_QUOTED_VALUE).collect();
-        format!("strconv.ParseInt: parsing {}: {problem}", go_quote(&value))
+        let value = text.get(..text.floor_char_boundary(LONGEST_QUOTED_VALUE)).unwrap_or(text);
+        format!("strconv.ParseInt: parsing {}: {problem}", go_quote(value))
     };
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),

@@ -353,7 +353,7 @@ impl<'a> Reader<'a> {
                     "setting {parent}{separator}{} (with value {}) is unknown; the keys here are{}",
                     printable(&key, 63),
                     printable(member.raw(), 100),
-                    keys.iter().fold(String::new(), |list, key| list + " " + key)
+                    listed(keys)
                 )));
             }
         }
@@ -364,6 +364,16 @@ impl<'a> Reader<'a> {
             self.error = Some(error);
         }
     }
+}
+
+/// The words, each with a space before it.
+fn listed(words: &[&str]) -> String {
+    let mut list = String::new();
+    for word in words {
+        list.push(' ');
+        list.push_str(word);
+    }
+    list
 }
 
 /// A setting that cannot be used: one sentence with the key, the value and what is accepted.

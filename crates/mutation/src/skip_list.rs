@@ -10,10 +10,13 @@ impl<'a> SkipList<'a> {
     /// Reads the annotation; absent and empty skip nothing.
     #[must_use]
     pub fn new(annotation: Option<&'a str>) -> Self {
-        match annotation {
-            None | Some("") => Self::default(),
-            Some(list) => Self(list.split([';', ',']).map(str::trim).collect()),
+        let mut names = Vec::new();
+        if let Some(list) = annotation.filter(|list| !list.is_empty()) {
+            for name in list.split([';', ',']) {
+                names.push(name.trim());
+            }
         }
+        Self(names)
     }
 
     /// Whether the container gets nothing.

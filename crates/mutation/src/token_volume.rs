@@ -184,8 +184,12 @@ fn reserved_name<'v>(pod: &'v PodView<'_>) -> (String, Option<&'v str>) {
         }
     }
     let Some(earlier) = earlier else { return (name, None) };
-    let mut containers = pod.init_containers().iter().chain(pod.containers());
-    let mount_path = containers.find_map(|container| earlier_mount_path(container, &earlier.name));
+    let mut mount_path = None;
+    for containers in [pod.init_containers(), pod.containers()] {
+        for container in containers {
+            mount_path = mount_path.or_else(|| earlier_mount_path(container, &earlier.name));
+        }
+    }
     (earlier.name.clone().into_owned(), mount_path)
 }
 
