@@ -5,8 +5,6 @@
 
 mod generated;
 
-use std::cell::Cell;
-
 use azwi_mutation::{
     Admission, AdmissionRequest, Answer, Config, Json, Mutation, ServiceAccount, ServiceAccountLookup,
     Settings, Value,
@@ -17,10 +15,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config as Runs, TestCaseError, TestRunner};
 
-/// How many mutated pods the laws are checked on at least.
-const MUTATED_PODS: usize = 10_000;
-/// How many pods are generated for that; some are denied, or not opted in.
-const PODS: u32 = 14_000;
+/// How many mutated pods the laws are checked on.
+const MUTATED_PODS: u32 = 10_000;
+/// How many pods may be generated in vain for that: some are denied, or not opted in (two in seven of them).
+const UNTOUCHED_PODS: u32 = 20_000;
 
 const SERVICE_ACCOUNTS: &[&str] = &[
     r#"{"metadata":{"annotations":{"azure.workload.identity/client-id":"5d2e50e8-c9fc-80ad-3ab4-bc23cce71bf1"}}}"#,
@@ -182,21 +180,26 @@ fn check_laws(
 
 #[test]
 fn laws_of_a_mutation() {
-    let mutated = Cell::new(0);
     let inputs = (pod().prop_map(|pod| pod.text()), select(SERVICE_ACCOUNTS), configs());
     let checked = TestRunner::new(runs()).run(&inputs, |(pod, service_account, (layout, config))| {
-        let is_mutated = check_laws(&pod, service_account, layout, &config)?;
-        mutated.set(mutated.get() + usize::from(is_mutated));
-        Ok(())
+        match check_laws(&pod, service_account, layout, &config)? {
+            true => Ok(()),
+            // Checked as well, but does not count; the runner makes another one.
+            false => Err(TestCaseError::reject("not mutated")),
+        }
     });
     if let Err(failure) = checked {
         panic!("{failure}");
     }
-    assert!(mutated.get() >= MUTATED_PODS, "only {} pods were mutated", mutated.get());
 }
 
 fn runs() -> Runs {
-    Runs { cases: PODS, failure_persistence: None, ..Runs::default() }
+    Runs {
+        cases: MUTATED_PODS,
+        max_global_rejects: UNTOUCHED_PODS,
+        failure_persistence: None,
+        ..Runs::default()
+    }
 }
 
 proptest! {
