@@ -130,6 +130,15 @@ dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-g
 e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFIG, or one of its own)
 	e2e-tests/cluster/run
 
+.PHONY: bench
+bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (4 minutes)
+	$(call say,benchmarks: building$(,) then about 4 minutes of measuring)
+	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-benchmarks --bin azwi-floor
+	cargo build --locked --release -p azwi-benchmarks --bin azwi-bench
+	@# The variable is the image's; the floor gets it as well.
+	MIMALLOC_ARENA_EAGER_COMMIT=0 $(TARGET_DIR)/release/azwi-bench --webhook dist/$(ARCH)/azwi-webhook \
+	  --floor $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-floor --output $(TARGET_DIR)/bench.json
+
 .PHONY: deny
 deny: ## Check licences, sources and advisories of all crates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is not installed: cargo install --locked cargo-deny'; exit 1; }

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::host::REQUEST_UID;
+use crate::request::REQUEST_UID;
 
 /// What an admission host answers.
 #[derive(Debug, Clone, PartialEq)]

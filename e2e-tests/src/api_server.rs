@@ -140,12 +140,24 @@ fn axum_json(value: &Value) -> Response {
     ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
+/// A page of the list; the place where the next one begins is its token.
+fn page(accounts: &BTreeMap<(String, String), Value>, query: &str) -> Value {
+    let parameter = |name: &str| -> Option<usize> {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok())
+    };
+    let begin = parameter("continue").unwrap_or(0);
+    let end = parameter("limit").map_or(accounts.len(), |limit| accounts.len().min(begin + limit));
+    let items: Vec<&Value> = accounts.values().skip(begin).take(end.saturating_sub(begin)).collect();
+    let next = if end < accounts.len() { end.to_string() } else { String::new() };
+    json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": "7", "continue": next}, "items": items})
+}
+
 async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query): RawQuery) -> Response {
-    if !query.unwrap_or_default().contains("watch=true") {
-        let accounts = cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let items: Vec<&Value> = accounts.values().collect();
-        return axum_json(&json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": "7"}, "items": items}));
+    let query = query.unwrap_or_default();
+    if !query.contains("watch=true") {
+        return axum_json(&page(&cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner), &query));
     }
     let changes = stream::unfold(cluster.changes.subscribe(), |mut changes| async {
         changes.recv().await.ok().map(|line| (line, changes))

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::cluster::Cluster;
-use crate::host::{HostCapabilities, PolicyHost, pod_creation};
+use crate::host::{HostCapabilities, PolicyHost};
+use crate::request::pod_creation;
 use crate::webhook::EmbeddedWebhook;
 
 /// One recorded case.

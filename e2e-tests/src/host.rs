@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 use wapc::WapcHost;
 use wasmtime_provider::{EpochDeadlines, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime};
 
@@ -172,40 +172,4 @@ fn mutated_object(output: &[u8]) -> Result<Option<String>> {
 
 fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-/// Id of every request that is made here.
-pub const REQUEST_UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
-
-/// The admission request of a pod's creation, as an API server makes it.
-#[must_use]
-pub fn pod_creation(namespace: &str, pod: &str) -> String {
-    request(namespace, ("", "Pod", "pods"), pod)
-}
-
-/// The admission request of the creation of any object.
-#[must_use]
-pub fn creation(namespace: &str, (group, resource): (&str, &str), object: &Value) -> String {
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-    request(namespace, (group, kind, resource), &object.to_string())
-}
-
-fn request(namespace: &str, (group, kind, resource): (&str, &str, &str), object: &str) -> String {
-    let kind = json!({"group": group, "version": "v1", "kind": kind});
-    let resource = json!({"group": group, "version": "v1", "resource": resource});
-    let request = json!({
-        "uid": REQUEST_UID,
-        "kind": kind,
-        "resource": resource,
-        "requestKind": kind,
-        "requestResource": resource,
-        "operation": "CREATE",
-        "namespace": namespace,
-        "userInfo": {"username": "admin"},
-        "dryRun": false,
-    })
-    .to_string();
-    // As text, so that nothing of the object is rewritten.
-    let open = request.strip_suffix('}').unwrap_or(&request);
-    format!("{open},\"object\":{object}}}")
 }

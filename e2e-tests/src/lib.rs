@@ -3,11 +3,16 @@
 
 pub mod answer;
 pub mod api_server;
+#[cfg(feature = "policy-host")]
 pub mod cluster;
+#[cfg(feature = "policy-host")]
 pub mod conformance;
 pub mod documents;
+#[cfg(feature = "policy-host")]
 pub mod host;
 pub mod pod_diff;
+pub mod request;
+#[cfg(feature = "policy-host")]
 pub mod session;
 pub mod tls_client;
 pub mod webhook;

@@ -10,8 +10,9 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::{Resumption, WantsClientCert};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -64,16 +65,29 @@ impl Caller {
         address: SocketAddr,
         trusted: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in trusted {
-            roots.add(certificate)?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { address, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self::with_tls(address, trusting(trusted)?.with_no_client_auth()))
+    }
+
+    /// As [`Caller::new`], showing a certificate of its own.
+    ///
+    /// # Errors
+    /// A certificate cannot be trusted, or the caller's own cannot be used.
+    pub fn with_certificate(
+        address: SocketAddr,
+        trusted: impl IntoIterator<Item = CertificateDer<'static>>,
+        own: &CertifiedKey<KeyPair>,
+    ) -> Result<Self> {
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let config = trusting(trusted)?.with_client_auth_cert(vec![own.cert.der().clone()], key.into())?;
+        Ok(Self::with_tls(address, config))
+    }
+
+    /// Reaches the server at `address` in a way of one's own.
+    #[must_use]
+    pub fn with_tls(address: SocketAddr, mut config: ClientConfig) -> Self {
+        // As the API server, which makes a whole handshake for every connection.
+        config.resumption = Resumption::disabled();
+        Self { address, tls: TlsConnector::from(Arc::new(config)) }
     }
 
     /// Opens a TLS connection.
@@ -104,6 +118,18 @@ impl Caller {
     pub async fn review(&self, body: impl Into<Bytes>) -> Result<Reply> {
         self.connect().await?.review(body).await
     }
+}
+
+fn trusting(
+    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// An open connection.

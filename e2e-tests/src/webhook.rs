@@ -1,7 +1,7 @@
 //! The real webhook: as a process of its own, or inside a test with a configuration that changes from case to case.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -52,12 +52,25 @@ impl WebhookProcess {
         certificate: &CertifiedKey<KeyPair>,
         flags: &[&str],
     ) -> Result<Self> {
+        Self::start_program(&program()?, api_server, certificate, flags).await
+    }
+
+    /// As [`WebhookProcess::start`], with any build of the program.
+    ///
+    /// # Errors
+    /// The program cannot be started, or does not become ready.
+    pub async fn start_program(
+        program: &Path,
+        api_server: &ApiServer,
+        certificate: &CertifiedKey<KeyPair>,
+        flags: &[&str],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, api_server.kubeconfig())?;
-        write_certificate(&folder, certificate)?;
+        write_certificate(folder.path(), certificate)?;
         let [address, health, metrics] = [free_address()?, free_address()?, free_address()?];
-        let child = Command::new(program()?)
+        let child = Command::new(program)
             .args(["--webhook-addr", &address.to_string(), "--health-addr", &health.to_string()])
             .args(["--metrics-addr", &metrics.to_string(), "--cert-check-interval", "100ms"])
             .args(["--disable-cert-rotation", "--webhook-cert-dir"])
@@ -84,7 +97,7 @@ impl WebhookProcess {
     /// # Errors
     /// A file cannot be written.
     pub fn swap_certificate(&self, certificate: &CertifiedKey<KeyPair>) -> Result<()> {
-        write_certificate(&self.folder, certificate)
+        write_certificate(self.folder.path(), certificate)
     }
 
     /// Puts any text in place of the certificate.
@@ -159,20 +172,26 @@ impl WebhookProcess {
     }
 }
 
-fn write_certificate(folder: &TempDir, certificate: &CertifiedKey<KeyPair>) -> Result<()> {
+/// Writes `tls.crt` and `tls.key`, each whole or not at all.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_certificate(folder: &Path, certificate: &CertifiedKey<KeyPair>) -> Result<()> {
     for (name, text) in
         [("tls.crt", certificate.cert.pem()), ("tls.key", certificate.signing_key.serialize_pem())]
     {
-        // Whole or not at all, so that a reader never finds half a file.
-        let new = folder.path().join(format!("{name}.new"));
+        let new = folder.join(format!("{name}.new"));
         std::fs::write(&new, text)?;
-        std::fs::rename(new, folder.path().join(name))?;
+        std::fs::rename(new, folder.join(name))?;
     }
     Ok(())
 }
 
 /// An address that is free now. Another program may take it before the webhook does; the test then says so.
-fn free_address() -> Result<SocketAddr> {
+///
+/// # Errors
+/// There is no free port.
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -220,7 +239,7 @@ impl EmbeddedWebhook {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let caller = Caller::new(listener.local_addr()?, [certificate.cert.der().clone()])?;
         let handle = Handle::new();
-        let tls = tls_config(TlsVersion::V1_3, certificates)?;
+        let tls = tls_config(TlsVersion::V1_3, certificates, None)?;
         tokio::spawn(serve(listener, tls, Arc::clone(&admissions), limits, handle.clone()));
         Ok(Self { admissions, cache, caller, handle })
     }

@@ -6,8 +6,9 @@
 use std::sync::{Arc, LazyLock};
 
 use e2e_tests::cluster::{Cluster, Fault};
-use e2e_tests::host::{Evaluation, HostCapabilities, PolicyHost, pod_creation};
+use e2e_tests::host::{Evaluation, HostCapabilities, PolicyHost};
 use e2e_tests::repository_root;
+use e2e_tests::request::pod_creation;
 use serde_json::{Value, json};
 
 static HOST: LazyLock<PolicyHost> =

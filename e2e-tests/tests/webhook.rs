@@ -5,7 +5,7 @@
 
 use e2e_tests::answer::Answer;
 use e2e_tests::api_server::ApiServer;
-use e2e_tests::host::pod_creation;
+use e2e_tests::request::pod_creation;
 use e2e_tests::tls_client::{Caller, Connection, new_certificate};
 use e2e_tests::webhook::WebhookProcess;
 use serde_json::{Value, json};

@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e_tests::answer::Answer;
 use e2e_tests::api_server::ApiServer;
-use e2e_tests::host::pod_creation;
+use e2e_tests::request::pod_creation;
 use e2e_tests::tls_client::{Caller, new_certificate};
 use e2e_tests::webhook::WebhookProcess;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedKey, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
@@ -122,6 +125,102 @@ async fn swapping_the_certificate_fails_no_admission() {
     webhook.wait_until("aware of the spoilt certificate", is_counted).await.unwrap();
     load.more_answers(20).await;
     assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+/// An authority, and certificates for callers that it signs.
+struct ClientAuthority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl ClientAuthority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let certificate = parameters.self_signed(&key).unwrap();
+        Self { certificate, issuer: Issuer::new(parameters, key) }
+    }
+
+    fn sign(&self, name: &str) -> CertifiedKey<KeyPair> {
+        let signing_key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        let cert = parameters.signed_by(&signing_key, &self.issuer).unwrap();
+        CertifiedKey { cert, signing_key }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_callers_with_a_certificate_are_answered_where_one_is_demanded() {
+    let (old, new) = (ClientAuthority::new("old"), ClientAuthority::new("new"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.crt");
+    std::fs::write(&file, old.certificate.pem()).unwrap();
+    let flags = ["--client-ca-file", file.to_str().unwrap(), "--client-allowed-name", "other,kube-apiserver"];
+    let api_server = api_server();
+    let certificate = new_certificate().unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &flags).await.unwrap();
+    let is_answered = async |caller: Caller| caller.review(review()).await.is_ok_and(|it| it.status == 200);
+    let trusted = || [certificate.cert.der().clone()];
+    let with =
+        |own: &CertifiedKey<KeyPair>| Caller::with_certificate(webhook.address, trusted(), own).unwrap();
+
+    assert!(is_answered(with(&old.sign("kube-apiserver"))).await);
+    assert!(!is_answered(with(&old.sign("someone"))).await, "the name is not allowed");
+    assert!(!is_answered(with(&new.sign("kube-apiserver"))).await, "the authority is not known");
+    assert!(!is_answered(Caller::new(webhook.address, trusted()).unwrap()).await, "there is no certificate");
+
+    std::fs::write(&file, "half a file").unwrap();
+    let is_counted = async |webhook: &WebhookProcess| {
+        webhook.metric("azwi_certificate_reloads_total{result=\"failure\"}").await.unwrap() >= 1.0
+    };
+    webhook.wait_until("aware of the spoilt file", is_counted).await.unwrap();
+    assert!(is_answered(with(&old.sign("kube-apiserver"))).await, "the old authority stays");
+    std::fs::write(&file, new.certificate.pem()).unwrap();
+    let is_trusted = async |_: &WebhookProcess| is_answered(with(&new.sign("kube-apiserver"))).await;
+    webhook.wait_until("aware of the new authority", is_trusted).await.unwrap();
+    assert!(!is_answered(with(&old.sign("kube-apiserver"))).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_it_can_take_is_shed_and_the_rest_is_answered_in_time() {
+    const PLACES: usize = 8;
+    let certificate = new_certificate().unwrap();
+    let api_server = api_server();
+    let places = PLACES.to_string();
+    let webhook =
+        WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", &places]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    api_server.answer_reads(false);
+    let start = Instant::now();
+    let mut callers = JoinSet::new();
+    for number in 0..4 * PLACES {
+        // Each asks for a service account of its own, so that each needs a read.
+        let name = format!("sa-{number}");
+        api_server.apply_unseen("ns", &name, &json!({}));
+        let (caller, review) = (caller.clone(), review_for(&name));
+        callers.spawn(async move { (caller.review(review).await.unwrap(), Instant::now()) });
+    }
+    let is_shed = async |webhook: &WebhookProcess| {
+        let shed = webhook.metric("azwi_requests_shed_total").await.unwrap();
+        let in_flight = webhook.metric("azwi_requests_in_flight").await.unwrap();
+        (shed - 24.0).abs() < 0.5 && (in_flight - 8.0).abs() < 0.5
+    };
+    webhook.wait_until("full", is_shed).await.unwrap();
+    api_server.answer_reads(true);
+    let replies = callers.join_all().await;
+    let answers = replies.iter().map(|(reply, _)| Answer::from_review(&reply.json().unwrap()).unwrap());
+    let (mutated, shed): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.allowed);
+    assert_eq!((mutated.len(), shed.len()), (PLACES, 3 * PLACES));
+    for answer in shed {
+        assert_eq!(answer.code, Some(503));
+        assert!(answer.message.contains("too many requests"), "{}", answer.message);
+    }
+    let deadline = start + Duration::from_secs(10);
+    assert!(replies.iter().all(|(_, at)| *at < deadline), "the API server's deadline is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

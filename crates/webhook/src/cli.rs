@@ -16,7 +16,7 @@ use crate::certificates::{Lives, Objects};
 use crate::go_duration;
 use crate::inject::{self, InjectArguments};
 use crate::limits::Limits;
-use crate::serve::{self, CertificateSource, Options};
+use crate::serve::{self, CertificateSource, Clients, Options};
 use crate::server::TlsVersion;
 use crate::settings::{Flags, Resolved, resolve};
 use crate::telemetry::{self, LogLevel};
@@ -155,6 +155,13 @@ struct CertificateArguments {
     /// Folder with tls.crt and tls.key, read anew when their content changes.
     #[arg(long, value_name = "DIR", default_value = "/certs")]
     webhook_cert_dir: PathBuf,
+    /// File in PEM with the authorities of callers; with it, the API server has to show a certificate. Read anew when its
+    /// content changes.
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// Common name or DNS name that a caller's certificate must have; may be given more than once [default: any].
+    #[arg(long, value_name = "NAME", requires = "client_ca_file", value_delimiter = ',')]
+    client_allowed_name: Vec<String>,
     /// How often files, Secret and caBundle are looked at.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     cert_check_interval: Duration,
@@ -179,6 +186,14 @@ struct CertificateArguments {
 }
 
 impl CertificateArguments {
+    fn clients(&self) -> Option<Clients> {
+        self.client_ca_file.clone().map(|ca_file| Clients {
+            ca_file,
+            allowed_names: self.client_allowed_name.clone(),
+            check_every: self.cert_check_interval,
+        })
+    }
+
     fn source(self, namespace: String) -> CertificateSource {
         if self.disable_cert_rotation {
             return CertificateSource::Files(self.webhook_cert_dir, self.cert_check_interval);
@@ -283,7 +298,9 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
         Err(error) => return fail(&error, USAGE),
     };
     telemetry::start(level);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: waking another one costs more than answering a request, and one answers far more requests than an API
+    // server sends.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), 1),
     };
@@ -308,6 +325,7 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
         webhook_addr: arguments.webhook_addr,
         health_addr: arguments.health_addr,
         metrics_addr: arguments.metrics_addr,
+        clients: arguments.certificates.clients(),
         certificates: arguments.certificates.source(namespace),
         tls_min_version: tls_version(&arguments.tls_min_version)?,
         kubeconfig: arguments.kubeconfig,

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use axum_server::Handle;
 use kube::Client;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,7 +19,9 @@ use tracing::{info, warn};
 
 use crate::admin::{Readiness, health_router, metrics_router};
 use crate::admission::Admissions;
-use crate::certificates::{CertificateStore, Objects, keep_from_files, keep_self_managed};
+use crate::certificates::{
+    CertificateStore, ClientVerifier, Objects, keep_client_authorities, keep_from_files, keep_self_managed,
+};
 use crate::kubernetes::{client, has_native_sidecars, watch_service_accounts};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -41,6 +44,8 @@ pub struct Options {
     pub metrics_addr: String,
     /// Where the serving certificate comes from.
     pub certificates: CertificateSource,
+    /// Who may call, if not everyone.
+    pub clients: Option<Clients>,
     /// Oldest version of TLS.
     pub tls_min_version: TlsVersion,
     /// The kubeconfig, if not the usual one.
@@ -53,6 +58,17 @@ pub struct Options {
     pub limits: Limits,
     /// The core's configuration.
     pub settings: Resolved,
+}
+
+/// Whose certificates callers have to show.
+#[derive(Debug)]
+pub struct Clients {
+    /// File with their authorities, in PEM.
+    pub ca_file: PathBuf,
+    /// Common names or DNS names that may call; empty for all.
+    pub allowed_names: Vec<String>,
+    /// How often the file is looked at.
+    pub check_every: Duration,
 }
 
 /// Where the serving certificate comes from.
@@ -103,6 +119,13 @@ pub async fn run(options: Options) -> Result<()> {
             background.spawn(keep_self_managed(objects, client.clone(), store, counters));
         }
     }
+    let mut clients: Option<Arc<dyn ClientCertVerifier>> = None;
+    if let Some(wanted) = options.clients {
+        let verifier = Arc::new(ClientVerifier::load(wanted.ca_file, wanted.allowed_names)?);
+        let counters = Arc::clone(&metrics);
+        background.spawn(keep_client_authorities(Arc::clone(&verifier), counters, wanted.check_every));
+        clients = Some(verifier);
+    }
     if options.settings.native_sidecar.is_none() {
         background.spawn(follow_version(client, Arc::clone(&admissions)));
     }
@@ -116,7 +139,7 @@ pub async fn run(options: Options) -> Result<()> {
         options.drain,
     ));
     info!(version = BUILD.build_version, address = options.webhook_addr, "serving");
-    let tls = tls_config(options.tls_min_version, certificates)?;
+    let tls = tls_config(options.tls_min_version, certificates, clients)?;
     serve_tls(webhook, tls, admissions, options.limits, handle).await.context("the server ended")?;
     stopper.abort();
     info!("stopped");

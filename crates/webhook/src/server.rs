@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -18,10 +18,11 @@ use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures_util::FutureExt as _;
-use futures_util::future::{Ready, ready};
+use futures_util::future::{Ready, poll_immediate, ready};
 use http_body_util::{BodyExt as _, Limited};
 use rustls::ServerConfig;
-use rustls::server::ResolvesServerCert;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -37,7 +38,6 @@ use crate::metrics::{Metrics, Outcome};
 /// The path that upstream's manifests name.
 pub const PATH: &str = "/mutate-v1-pod";
 
-#[derive(Clone)]
 struct Shared {
     admissions: Arc<Admissions>,
     limits: Limits,
@@ -52,24 +52,30 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// The TLS side of the server.
+/// The TLS side of the server. With `clients`, callers have to show a certificate.
 ///
 /// # Errors
 /// None that is known: the provider speaks both versions.
 pub fn tls_config(
     oldest: TlsVersion,
     certificates: Arc<dyn ResolvesServerCert>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, rustls::Error> {
     let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // API servers never resume a session; tickets would only cost.
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)
 }
 
@@ -105,34 +111,20 @@ pub async fn serve(
 
 /// The routes, without TLS.
 pub fn router(admissions: Arc<Admissions>, limits: Limits) -> Router {
-    let shared = Shared { admissions, limits };
+    let shared = Arc::new(Shared { admissions, limits });
     let wrong_method = || async { (StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n") };
     Router::new()
         .route(PATH, post(mutate).fallback(wrong_method))
         .fallback(|| async {
             (StatusCode::NOT_FOUND, format!("there is nothing here; the webhook is at {PATH}\n"))
         })
-        .layer(axum::middleware::from_fn_with_state(shared.clone(), close_when_draining))
         .with_state(shared)
 }
 
-/// Sends callers with open connections to another replica while this one goes away.
-async fn close_when_draining(
-    State(shared): State<Shared>,
-    request: Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let mut response = next.run(request).await;
-    if shared.admissions.is_draining() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-async fn mutate(State(shared): State<Shared>, request: Request) -> Response {
+async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     // A fault in one answer must not end the others.
     let answered = AssertUnwindSafe(answer(&shared, request)).catch_unwind().await;
-    answered.unwrap_or_else(|_| {
+    let mut response = answered.unwrap_or_else(|_| {
         error!("answering a request panicked");
         refuse(
             &shared.admissions.metrics,
@@ -140,7 +132,12 @@ async fn mutate(State(shared): State<Shared>, request: Request) -> Response {
             "panic",
             "the webhook has a fault\n",
         )
-    })
+    });
+    if shared.admissions.is_draining() {
+        // Sends callers with open connections to another replica while this one goes away.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn refuse(metrics: &Metrics, status: StatusCode, reason: &'static str, why: &str) -> Response {
@@ -184,8 +181,13 @@ fn timeout_parameter(query: &str) -> Option<std::time::Duration> {
 type BodyRefusal = (StatusCode, &'static str, String);
 
 async fn read_body(body: Body, limits: Limits) -> Result<axum::body::Bytes, BodyRefusal> {
-    let read = Limited::new(body, limits.body_bytes).collect();
-    match tokio::time::timeout(limits.body_time, read).await {
+    let mut read = pin!(Limited::new(body, limits.body_bytes).collect());
+    // Mostly the body is there already, and a timer would cost more than reading it.
+    let read = match poll_immediate(&mut read).await {
+        Some(read) => Ok(read),
+        None => tokio::time::timeout(limits.body_time, read).await,
+    };
+    match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             let why = format!("the body is larger than the limit of {} bytes\n", limits.body_bytes);

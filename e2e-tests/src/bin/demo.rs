@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e_tests::cluster::Cluster;
 use e2e_tests::documents::{pod_of, read_document, read_documents, read_pod_or_workload, workload_resource};
-use e2e_tests::host::{HostCapabilities, PolicyHost, creation, pod_creation};
+use e2e_tests::host::{HostCapabilities, PolicyHost};
+use e2e_tests::request::{creation, pod_creation};
 use e2e_tests::{pod_diff, repository_root};
 use serde_json::Value;
 

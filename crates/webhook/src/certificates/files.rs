@@ -1,4 +1,4 @@
-//! `tls.crt` and `tls.key` in a folder, read anew when their content changes.
+//! Certificates in files, read anew when their content changes: `tls.crt` and `tls.key`, and the authorities of callers.
 //!
 //! By content, not by notification: the kubelet swaps a symbolic link, after which a watched file never changes again.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{CertificateError, CertificateStore, ServingCertificate};
+use super::{CertificateError, CertificateStore, ClientVerifier, ServingCertificate};
 use crate::metrics::Metrics;
 
 /// The text of both files.
@@ -39,28 +39,66 @@ pub async fn keep_from_files(
     check_every: Duration,
 ) {
     let mut known = None;
-    let mut last_problem = String::new();
+    let mut reports = Reports::new("serving certificate", &folder, &metrics);
     loop {
-        match load(&folder, &mut known).await {
-            Ok(None) => {}
-            Ok(Some(certificate)) => {
-                info!(folder = %folder.display(), not_after = certificate.not_after, "serving certificate in use");
+        let loaded = load(&folder, &mut known).await;
+        reports.note(loaded.map(|found| {
+            found.map(|certificate| {
                 metrics.certificate_not_after.set(certificate.not_after);
-                metrics.reloaded("success");
                 store.set(certificate);
-                last_problem.clear();
+            })
+        }));
+        tokio::time::sleep(check_every).await;
+    }
+}
+
+/// Keeps up with the file that names the authorities of callers, until the task is dropped. A file that cannot be used
+/// is logged and counted, and the authorities stay.
+pub async fn keep_client_authorities(
+    verifier: Arc<ClientVerifier>,
+    metrics: Arc<Metrics>,
+    check_every: Duration,
+) {
+    let mut reports = Reports::new("client CA", verifier.file(), &metrics);
+    loop {
+        reports.note(verifier.reload().await);
+        tokio::time::sleep(check_every).await;
+    }
+}
+
+/// Tells what came of looking at a file.
+struct Reports<'a> {
+    what: &'static str,
+    path: &'a Path,
+    metrics: &'a Metrics,
+    last_problem: String,
+}
+
+impl<'a> Reports<'a> {
+    fn new(what: &'static str, path: &'a Path, metrics: &'a Metrics) -> Self {
+        Self { what, path, metrics, last_problem: String::new() }
+    }
+
+    /// Takes note of something new in use, of nothing new, or of a problem: once per problem, because the same file is
+    /// looked at every few seconds.
+    fn note(&mut self, loaded: Result<Option<()>, CertificateError>) {
+        let (what, path) = (self.what, self.path.display());
+        match loaded {
+            Ok(None) => {}
+            Ok(Some(())) => {
+                info!(%path, "{what} in use");
+                self.metrics.reloaded("success");
+                self.last_problem.clear();
             }
             Err(error) => {
                 let problem = error.to_string();
-                // Once per problem: the same file is looked at every few seconds.
-                if problem != last_problem {
-                    warn!(folder = %folder.display(), error = %problem, "serving certificate not usable");
-                    metrics.reloaded("failure");
-                    last_problem = problem;
+                if problem != self.last_problem {
+                    warn!(%path, error = %problem, "{what} not usable");
+                    self.metrics.reloaded("failure");
+                    self.last_problem = problem;
                 }
             }
         }
-        tokio::time::sleep(check_every).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The certificate that the server shows, swapped without a pause.
 
 mod authority;
+mod clients;
 mod files;
 mod self_managed;
 
@@ -15,7 +16,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
 pub use authority::{Authority, AuthorityError, Leaf, Lives};
-pub use files::keep_from_files;
+pub use clients::ClientVerifier;
+pub use files::{keep_client_authorities, keep_from_files};
 pub use self_managed::{Objects, keep_self_managed};
 
 /// Why a certificate cannot be used.
@@ -35,6 +37,9 @@ pub enum CertificateError {
     /// There is no key in the PEM text.
     #[error("tls.key holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {0}")]
     NoKey(String),
+    /// There is no usable authority in the file that is to check callers.
+    #[error("the client CA file holds no usable certificate in PEM: {0}")]
+    NoAuthority(String),
     /// The key is of a kind that is not supported, or does not belong to the certificate.
     #[error("tls.key cannot be used with tls.crt: {0}")]
     WrongKey(rustls::Error),

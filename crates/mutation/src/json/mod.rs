@@ -1,13 +1,19 @@
 //! An index over a JSON text, so that fields can be read and text spliced in without copying the rest.
 //!
-//! `serde_json` checks that the text is JSON; the index then notes where each value begins and ends, in one pass. Typed
-//! deserialisation would do for reading, but it makes the wasm three times as large (`docs/wasm-size.md`), and it
-//! knows no positions, which the splicing needs.
+//! One pass checks that the text is JSON and notes where each value begins and ends. Typed deserialisation would do for
+//! reading, but it makes the wasm three times as large (`docs/wasm-size.md`), and it knows no positions, which the
+//! splicing needs.
+
+mod escapes;
+mod index;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::de::IgnoredAny;
+
+use escapes::unescape;
+use index::{Node, index};
 
 use crate::text::printable;
 
@@ -18,27 +24,16 @@ pub struct Json<'a> {
     nodes: Vec<Node>,
 }
 
-/// One value, or one key of an object. The nodes of a text are in the order of the text.
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    /// First byte.
-    start: usize,
-    /// Behind the last byte.
-    end: usize,
-    /// Index of the first node behind this one and all that it contains.
-    next: usize,
-}
-
 impl<'a> Json<'a> {
     /// Indexes a text.
     ///
     /// # Errors
     /// The text is not JSON.
     pub fn parse(text: &'a str) -> Result<Self, String> {
-        match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(IgnoredAny) => Ok(Self { text, nodes: index(text.as_bytes()) }),
-            Err(error) => Err(format!("not JSON: {error}")),
+        if u32::try_from(text.len()).is_err() {
+            return Err("larger than 4 GiB".to_owned());
         }
+        index(text.as_bytes()).map(|nodes| Self { text, nodes }).ok_or_else(|| problem(text))
     }
 
     /// The outermost value.
@@ -48,52 +43,11 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Notes where the values of a text that is known to be JSON stand.
-fn index(text: &[u8]) -> Vec<Node> {
-    let mut nodes: Vec<Node> = Vec::with_capacity(text.len() / 8);
-    let mut open = Vec::new();
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        let length = match byte {
-            b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' => {
-                at += 1;
-                continue;
-            }
-            b'}' | b']' => {
-                at += 1;
-                let next = nodes.len();
-                if let Some(node) = open.pop().and_then(|opened: usize| nodes.get_mut(opened)) {
-                    (node.end, node.next) = (at, next);
-                }
-                continue;
-            }
-            b'{' | b'[' => {
-                open.push(nodes.len());
-                1
-            }
-            b'"' => string_length(text.get(at..).unwrap_or_default()),
-            _ => {
-                let rest = text.get(at..).unwrap_or_default();
-                let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-                rest.iter().position(is_end).unwrap_or(rest.len())
-            }
-        };
-        nodes.push(Node { start: at, end: at + length, next: nodes.len() + 1 });
-        at += length;
-    }
-    nodes
-}
-
-/// Bytes of the string that `text` begins with, quotes included.
-fn string_length(text: &[u8]) -> usize {
-    let mut length = 1;
-    loop {
-        match text.get(length) {
-            Some(b'\\') => length += 2,
-            Some(b'"') => return length + 1,
-            Some(_) => length += 1,
-            None => return text.len(),
-        }
+/// What is wrong with a text that is no JSON, in the words of a library that tells the place.
+fn problem(text: &str) -> String {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Err(error) => format!("not JSON: {error}"),
+        Ok(IgnoredAny) => "not JSON".to_owned(),
     }
 }
 
@@ -101,14 +55,14 @@ fn string_length(text: &[u8]) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
     json: &'a Json<'a>,
-    index: usize,
+    index: u32,
 }
 
 /// Iterator over values that stand side by side.
 #[derive(Debug)]
 pub struct Inner<'a> {
     next: Value<'a>,
-    end: usize,
+    end: u32,
 }
 
 impl<'a> Iterator for Inner<'a> {
@@ -133,7 +87,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.0.next()?;
-        Some((unquote(key.raw()), self.0.next()?))
+        Some((key.unquoted(), self.0.next()?))
     }
 }
 
@@ -147,30 +101,49 @@ pub struct TypeError<'a> {
 
 impl<'a> Value<'a> {
     fn node(&self) -> Node {
-        self.json.nodes.get(self.index).copied().unwrap_or(Node { start: 0, end: 0, next: 0 })
+        let nothing = Node { start: 0, end: 0, next: 0, has_escapes: false };
+        self.json.nodes.get(self.index as usize).copied().unwrap_or(nothing)
     }
 
-    fn at(self, index: usize) -> Self {
+    fn at(self, index: u32) -> Self {
         Self { index, ..self }
     }
 
     /// First byte of the value in the text.
     #[must_use]
     pub fn start(&self) -> usize {
-        self.node().start
+        self.node().start as usize
     }
 
     /// Behind the last byte of the value in the text.
     #[must_use]
     pub fn end(&self) -> usize {
-        self.node().end
+        self.node().end as usize
     }
 
     /// The value's own text.
     #[must_use]
     pub fn raw(&self) -> &'a str {
         let node = self.node();
-        self.json.text.get(node.start..node.end).unwrap_or_default()
+        self.json.text.get(node.start as usize..node.end as usize).unwrap_or_default()
+    }
+
+    /// What stands between a string's quotes, escapes and all.
+    fn quoted(&self) -> &'a str {
+        let node = self.node();
+        let (start, end) = (node.start as usize + 1, node.end as usize);
+        self.json.text.get(start..end.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The string that this stands for.
+    fn unquoted(&self) -> Cow<'a, str> {
+        let quoted = self.quoted();
+        if self.node().has_escapes { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) }
+    }
+
+    /// Whether this is the string `text`.
+    fn stands_for(&self, text: &str) -> bool {
+        if self.node().has_escapes { unescape(self.quoted()) == text } else { self.quoted() == text }
     }
 
     fn starts_with(&self, byte: u8) -> bool {
@@ -219,8 +192,9 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn member(self, key: &str) -> Option<Self> {
         let mut found = None;
-        for (name, value) in self.members() {
-            if name == key {
+        let Members(mut inner) = self.members();
+        while let (Some(name), Some(value)) = (inner.next(), inner.next()) {
+            if name.stands_for(key) {
                 found = Some(value);
             }
         }
@@ -254,7 +228,7 @@ impl<'a> Value<'a> {
     /// # Errors
     /// It is something else.
     pub fn text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
-        if self.starts_with(b'"') { Ok(unquote(self.raw())) } else { self.wrong("a string") }
+        if self.starts_with(b'"') { Ok(self.unquoted()) } else { self.wrong("a string") }
     }
 
     /// The string under `key`, if there is one.
@@ -337,7 +311,7 @@ impl<'a> Value<'a> {
             self.elements().count() == other.elements().count()
                 && self.elements().zip(other.elements()).all(|(value, other)| value.is_equal_to(other))
         } else if self.starts_with(b'"') && other.starts_with(b'"') {
-            unquote(self.raw()) == unquote(other.raw())
+            self.unquoted() == other.unquoted()
         } else {
             self.raw() == other.raw()
         }
@@ -392,55 +366,6 @@ impl<'a> TypeError<'a> {
     }
 }
 
-/// The string that a JSON string stands for.
-fn unquote(raw: &str) -> Cow<'_, str> {
-    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-    if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) }
-}
-
-/// Resolves escapes. Half a surrogate pair becomes U+FFFD, as Go has it.
-fn unescape(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, escaped)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let mut characters = escaped.chars();
-        let character = characters.next();
-        rest = characters.as_str();
-        plain.push(match character {
-            Some('b') => '\u{8}',
-            Some('f') => '\u{c}',
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('t') => '\t',
-            Some('u') => {
-                let first = code_unit(&mut rest);
-                let mut second = rest.strip_prefix("\\u").unwrap_or_default();
-                match (first, code_unit(&mut second)) {
-                    (0xd800..=0xdbff, low @ 0xdc00..=0xdfff) => {
-                        rest = second;
-                        let pair = 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00);
-                        char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER)
-                    }
-                    _ => char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
-                }
-            }
-            // A quote, a backslash or a slash stands for itself; nothing else can follow.
-            Some(other) => other,
-            None => char::REPLACEMENT_CHARACTER,
-        });
-    }
-    plain.push_str(rest);
-    plain
-}
-
-/// Takes four hexadecimal digits off the text.
-fn code_unit(text: &mut &str) -> u32 {
-    let Some((digits, rest)) = text.split_at_checked(4) else { return u32::MAX };
-    *text = rest;
-    u32::from_str_radix(digits, 16).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -475,14 +400,39 @@ mod tests {
         );
     }
 
+    fn string(raw: &str) -> String {
+        Json::parse(raw).unwrap().root().text().unwrap().into_owned()
+    }
+
+    #[test]
+    fn a_string_ends_at_its_quote_however_long_it_is() {
+        for length in 0..40 {
+            for (inside, stands_for) in [("", ""), ("\\\"", "\""), ("é\\\\", "é\\")] {
+                let plain = "x".repeat(length);
+                let text = format!("[\"{plain}{inside}{plain}\",\"next\"]");
+                let json = Json::parse(&text).unwrap();
+                let strings: Vec<_> = json.root().elements().map(|element| element.text().unwrap()).collect();
+                assert_eq!(strings, [format!("{plain}{stands_for}{plain}"), "next".to_owned()], "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_compared_by_what_they_stand_for() {
+        let json = Json::parse(r#"{"\n":1,"\\n":2,"\u0061":3}"#).unwrap();
+        for (key, value) in [("\n", Some("1")), ("\\n", Some("2")), ("a", Some("3")), ("\\u0061", None)] {
+            assert_eq!(json.root().member(key).map(|value| value.raw()), value, "{key:?}");
+        }
+    }
+
     #[test]
     fn strings_are_what_serde_json_reads() {
         for raw in [r#""""#, r#""\b\f\n\r\t\/\\\"""#, r#""a\u00e9\ud83d\ude00b""#, r#""é😀""#, r#""\u0000""#]
         {
-            assert_eq!(unquote(raw), serde_json::from_str::<String>(raw).unwrap(), "{raw}");
+            assert_eq!(string(raw), serde_json::from_str::<String>(raw).unwrap(), "{raw}");
         }
-        assert_eq!(unquote(r#""\ud83dx\ude00""#), "\u{fffd}x\u{fffd}");
-        assert_eq!(unquote(r#""\ud83d\u0041""#), "\u{fffd}A");
+        assert_eq!(string(r#""\ud83dx\ude00""#), "\u{fffd}x\u{fffd}");
+        assert_eq!(string(r#""\ud83d\u0041""#), "\u{fffd}A");
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! What the system says of a process.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// A process on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// CPU time that it has used, in user and kernel mode.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu_time(self) -> Result<Duration> {
+        /// Linux counts for programs in hundredths of a second, whatever the kernel's own clock.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = self.read("stat")?;
+        // The second field is the program's name in parentheses, and may hold spaces.
+        let fields = stat.rsplit_once(')').map_or(&*stat, |(_, fields)| fields);
+        let ticks: Option<Vec<u32>> =
+            fields.split_whitespace().skip(11).take(2).map(|field| field.parse().ok()).collect();
+        let ticks = ticks.with_context(|| format!("unexpected /proc/{}/stat", self.0))?;
+        Ok(TICK * ticks.iter().sum())
+    }
+
+    /// Memory that it holds, in bytes.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn resident_memory(self) -> Result<u64> {
+        let status = self.read("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        Ok(kilobytes.with_context(|| format!("unexpected /proc/{}/status", self.0))? * 1024)
+    }
+
+    fn read(self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.0);
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}; has the process ended?"))
+    }
+}

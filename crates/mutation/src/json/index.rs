@@ -1,0 +1,243 @@
+//! Where the values of a JSON text stand.
+//!
+//! Strict as RFC 8259 has it. Most of a pod is never looked at, so what counts is how fast this pass is.
+
+/// One value, or one key of an object. The nodes of a text are in the order of the text.
+///
+/// Small numbers, because a pod has about a thousand of these: a text is at most 4 GiB long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    /// First byte.
+    pub start: u32,
+    /// Behind the last byte.
+    pub end: u32,
+    /// Index of the first node behind this one and all that it contains.
+    pub next: u32,
+    /// Whether this is a string with a backslash in it.
+    pub has_escapes: bool,
+}
+
+/// The nodes of a text; none if it is no JSON.
+pub(super) fn index(text: &[u8]) -> Option<Vec<Node>> {
+    let mut index = Index { text, at: 0, nodes: Vec::with_capacity(text.len() / 8) };
+    // The objects and arrays that are not closed yet.
+    let mut open: Vec<usize> = Vec::new();
+    loop {
+        let first = index.next_byte()?;
+        match first {
+            b'"' => index.string()?,
+            b'{' | b'[' => {
+                open.push(index.nodes.len());
+                index.node(1, false);
+                if index.next_byte()? == closing(first) {
+                    index.close(open.pop()?);
+                } else {
+                    index.key_of(first)?;
+                    continue;
+                }
+            }
+            b't' => index.literal(b"true")?,
+            b'f' => index.literal(b"false")?,
+            b'n' => index.literal(b"null")?,
+            _ => index.number()?,
+        }
+        // A value has ended; what follows belongs to what it stands in.
+        loop {
+            let Some(outer) = open.last().copied() else {
+                return index.next_byte().is_none().then_some(index.nodes);
+            };
+            let bracket = index.bracket(outer)?;
+            match index.next_byte()? {
+                b',' => {
+                    index.at += 1;
+                    index.key_of(bracket)?;
+                    break;
+                }
+                byte if byte == closing(bracket) => {
+                    index.close(outer);
+                    open.pop();
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+fn closing(bracket: u8) -> u8 {
+    if bracket == b'{' { b'}' } else { b']' }
+}
+
+struct Index<'t> {
+    text: &'t [u8],
+    /// The next byte to look at.
+    at: usize,
+    nodes: Vec<Node>,
+}
+
+#[allow(clippy::cast_possible_truncation)] // The text's length was checked, and it has no more nodes than bytes.
+impl Index<'_> {
+    fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// The next byte that is no white space.
+    fn next_byte(&mut self) -> Option<u8> {
+        loop {
+            match self.text.get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                byte => return Some(*byte),
+            }
+        }
+    }
+
+    /// Notes a value of so many bytes, and goes behind it.
+    fn node(&mut self, length: usize, has_escapes: bool) {
+        let (start, end) = (self.at as u32, (self.at + length) as u32);
+        self.nodes.push(Node { start, end, next: self.nodes.len() as u32 + 1, has_escapes });
+        self.at += length;
+    }
+
+    /// Goes behind the bracket that closes an object or array.
+    fn close(&mut self, opened: usize) {
+        self.at += 1;
+        let next = self.nodes.len() as u32;
+        if let Some(node) = self.nodes.get_mut(opened) {
+            (node.end, node.next) = (self.at as u32, next);
+        }
+    }
+
+    /// The bracket that a node begins with.
+    fn bracket(&self, opened: usize) -> Option<u8> {
+        self.text.get(self.nodes.get(opened)?.start as usize).copied()
+    }
+
+    /// In an object a key and a colon come before the value.
+    fn key_of(&mut self, bracket: u8) -> Option<()> {
+        if bracket == b'{' {
+            if self.next_byte()? != b'"' {
+                return None;
+            }
+            self.string()?;
+            if self.next_byte()? != b':' {
+                return None;
+            }
+            self.at += 1;
+        }
+        Some(())
+    }
+
+    fn literal(&mut self, literal: &[u8]) -> Option<()> {
+        self.rest().starts_with(literal).then(|| self.node(literal.len(), false))
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let text = self.rest();
+        let digits = |from: usize| {
+            text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
+        };
+        let mut length = usize::from(text.first() == Some(&b'-'));
+        let whole = digits(length);
+        if whole == 0 || (whole > 1 && text.get(length) == Some(&b'0')) {
+            return None;
+        }
+        length += whole;
+        if text.get(length) == Some(&b'.') {
+            let fraction = digits(length + 1);
+            if fraction == 0 {
+                return None;
+            }
+            length += 1 + fraction;
+        }
+        if matches!(text.get(length), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(text.get(length + 1), Some(b'+' | b'-')));
+            let exponent = digits(length + 1 + sign);
+            if exponent == 0 {
+                return None;
+            }
+            length += 1 + sign + exponent;
+        }
+        self.node(length, false);
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let text = self.rest();
+        let (mut length, mut has_escapes) = (1, false);
+        loop {
+            length += plain_length(text.get(length..)?);
+            match text.get(length)? {
+                b'"' => break,
+                b'\\' => {
+                    has_escapes = true;
+                    length += match text.get(length + 1)? {
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+                        b'u' if text.get(length + 2..length + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
+                        _ => return None,
+                    };
+                }
+                // A control character.
+                _ => return None,
+            }
+        }
+        self.node(length + 1, has_escapes);
+        Some(())
+    }
+}
+
+/// How many bytes come before the first quote, backslash or control character, looking at eight at a time.
+fn plain_length(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    /// The highest bit of the first byte that is below `limit`, which is at most 128, and maybe of later ones.
+    fn first_below(limit: u8, word: u64) -> u64 {
+        word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7)
+    }
+    let (words, rest) = text.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let quote = first_below(1, word ^ (ONES * u64::from(b'"')));
+        let backslash = first_below(1, word ^ (ONES * u64::from(b'\\')));
+        let found = quote | backslash | first_below(b' ', word);
+        if found != 0 {
+            return length + found.trailing_zeros() as usize / 8;
+        }
+        length += 8;
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
+    length + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    use super::index;
+
+    /// The text with one part of it put in another place's stead, so that it may or may not be JSON any more.
+    fn texts() -> impl Strategy<Value = String> {
+        const WHOLE: &str = r#" {"a\u00e9\\":[-0.5e+10,0,{} ,[ ], "\ud83d", true,null,false,"x\ty"],"é\"b":1E2 , "":{"k":[[1]]}} "#;
+        let place = || 0..WHOLE.len();
+        (place(), place(), 0..8_usize, 0..8_usize, "[\\x00-\\x22\\\\\\[\\]{}:,.eE+u0-]{0,2}").prop_map(
+            |(from, into, taken, replaced, new)| {
+                let part = |start: usize, length: usize| {
+                    let start = WHOLE.floor_char_boundary(start);
+                    start..WHOLE.floor_char_boundary((start + length).min(WHOLE.len()))
+                };
+                let mut text = WHOLE.to_owned();
+                text.replace_range(part(into, replaced), &format!("{}{new}", &WHOLE[part(from, taken)]));
+                text
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn json_is_what_serde_json_takes(text in texts()) {
+            let taken = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(index(text.as_bytes()).is_some(), taken, "{}", text);
+        }
+    }
+}

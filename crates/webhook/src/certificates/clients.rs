@@ -1,0 +1,162 @@
+//! Who may call: those with a certificate that an authority in a file signed, under one of the allowed names.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError as Rejection, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::extensions::GeneralName;
+
+use super::CertificateError;
+
+/// Checks the certificates of callers. Others may take the authorities' place while connections are made.
+#[derive(Debug)]
+pub struct ClientVerifier {
+    file: PathBuf,
+    /// Common names or DNS names; empty for whoever an authority signed for.
+    allowed_names: Vec<String>,
+    authorities: ArcSwap<Authorities>,
+}
+
+/// The authorities as the file has them.
+#[derive(Debug)]
+struct Authorities {
+    text: Vec<u8>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientVerifier {
+    /// Trusts the authorities in `file`, which is in PEM.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no certificate.
+    pub fn load(file: PathBuf, allowed_names: Vec<String>) -> Result<Self, CertificateError> {
+        let text = std::fs::read(&file).map_err(|source| unreadable(&file, source))?;
+        let authorities = ArcSwap::from_pointee(Authorities::from_pem(text)?);
+        Ok(Self { file, allowed_names, authorities })
+    }
+
+    /// The file with the authorities.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Reads the file anew; something if it has changed.
+    ///
+    /// # Errors
+    /// As [`ClientVerifier::load`]; the authorities stay as they were.
+    pub async fn reload(&self) -> Result<Option<()>, CertificateError> {
+        let text = tokio::fs::read(&self.file).await.map_err(|source| unreadable(&self.file, source))?;
+        if self.authorities.load().text == text {
+            return Ok(None);
+        }
+        self.authorities.store(Arc::new(Authorities::from_pem(text)?));
+        Ok(Some(()))
+    }
+
+    fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.authorities.load().verifier)
+    }
+
+    fn is_allowed(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.allowed_names.is_empty()
+            || names(certificate).iter().any(|name| self.allowed_names.contains(name))
+    }
+}
+
+impl Authorities {
+    fn from_pem(text: Vec<u8>) -> Result<Self, CertificateError> {
+        let problem = |error: &dyn std::fmt::Display| CertificateError::NoAuthority(error.to_string());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            let certificate = certificate.map_err(|error| problem(&error))?;
+            roots.add(certificate).map_err(|error| problem(&error))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self { text, verifier: verifier.map_err(|error| problem(&error))? })
+    }
+}
+
+fn unreadable(file: &Path, source: std::io::Error) -> CertificateError {
+    CertificateError::Unreadable { path: file.display().to_string(), source }
+}
+
+/// Common names and DNS names of a certificate.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+    let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
+    let dns = alternatives.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(*name),
+        _ => None,
+    });
+    common.chain(dns).map(str::to_owned).collect()
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    /// None: the authorities may change, and an API server has but one certificate to show.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.verifier().verify_client_cert(certificate, intermediates, now)?;
+        if self.is_allowed(certificate) {
+            Ok(verified)
+        } else {
+            Err(Error::InvalidCertificate(Rejection::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier().verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier().verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier().supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Authorities, CertificateError};
+
+    #[test]
+    fn a_file_without_authorities_is_refused() {
+        for text in ["", "half a file", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let refused = Authorities::from_pem(text.into());
+            assert!(matches!(refused, Err(CertificateError::NoAuthority(_))), "{text}: {refused:?}");
+        }
+    }
+}
