@@ -58,8 +58,8 @@ size: policy.wasm ## Print the policy's size and what it is made of (by crate: o
 # === Checks
 
 .PHONY: test
-test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end ## Run every check of the policy; no cluster needed
-	$(call say,all checks of the policy passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance)
+test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart ## Run every check of the policy; no cluster needed
+	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart)
 
 # A comma, which would end an argument.
 , := ,
@@ -125,6 +125,22 @@ dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-g
 	@mkdir -p dist/$(ARCH)
 	cp $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-webhook dist/$(ARCH)/
 	@ln -sf azwi-webhook dist/$(ARCH)/manager
+
+STATIC_MANIFESTS := deploy/webhook/azure-wi-webhook.yaml
+HELM_MISSING := helm is not installed: https://helm.sh/docs/intro/install
+
+.PHONY: manifests
+manifests: ## Render the static manifests from the chart (needs helm)
+	@command -v helm >/dev/null || { echo '$(HELM_MISSING)'; exit 1; }
+	deploy/webhook/render >$(STATIC_MANIFESTS)
+
+.PHONY: chart
+chart: ## Check the chart, and that the static manifests are what it gives (needs helm)
+	$(call say,the chart and the static manifests)
+	@if ! command -v helm >/dev/null; then echo 'SKIPPED chart: $(HELM_MISSING)'; else \
+	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example charts/azure-workload-identity-webhook && \
+	  deploy/webhook/render | diff -u $(STATIC_MANIFESTS) - || { echo 'run: make manifests'; exit 1; }; \
+	  echo '$(STATIC_MANIFESTS) is what the chart gives'; fi
 
 .PHONY: e2e-cluster
 e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFIG, or one of its own)

@@ -3,6 +3,8 @@
 // Helpers of tests are tests to a reader, but not to the lint.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
+
 use e2e_tests::answer::Answer;
 use e2e_tests::api_server::ApiServer;
 use e2e_tests::request::pod_creation;
@@ -171,6 +173,46 @@ async fn health_tells_each_check_and_metrics_are_shown() {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
     assert!(!metrics.contains("namespace="), "a namespace is a label without a bound");
+}
+
+/// Names of metrics in a text, without what Prometheus' text format appends.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("azwi_") || word.starts_with("process_"));
+    names
+        .map(|name| ["_total", "_bucket", "_info"].iter().fold(name, |name, end| name.trim_end_matches(end)))
+        .collect()
+}
+
+#[tokio::test]
+async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
+    let setup = Setup::new(&[]).await;
+    // Some are shown only when they have counted something.
+    setup.answer(&labelled("sa")).await;
+    drop(tokio::net::TcpStream::connect(setup.webhook.address).await.unwrap());
+    let has_failed = async |webhook: &WebhookProcess| {
+        webhook.metric("azwi_handshake_failures_total").await.unwrap() >= 1.0
+    };
+    setup.webhook.wait_until("aware of the connection", has_failed).await.unwrap();
+    let (_, metrics) = setup.webhook.get(setup.webhook.metrics, "/metrics").await.unwrap();
+    let shown: BTreeSet<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in
+        ["deploy/monitoring/grafana-dashboard.json", "deploy/monitoring/alerts.yaml", "docs/webhook.md"]
+    {
+        let text = std::fs::read_to_string(e2e_tests::repository_root().join(file)).unwrap();
+        let named = metric_names(&text);
+        assert!(named.len() > 3, "{file} names {named:?}");
+        // `process_*` in the docs stands for all of them.
+        let unknown: Vec<_> =
+            named.into_iter().filter(|name| *name != "process_" && !shown.contains(name)).collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}; there are {shown:?}");
+    }
+    let docs = std::fs::read_to_string(e2e_tests::repository_root().join("docs/webhook.md")).unwrap();
+    let documented = metric_names(&docs);
+    let undocumented: Vec<_> =
+        shown.iter().filter(|name| name.starts_with("azwi_") && !documented.contains(*name)).collect();
+    assert!(undocumented.is_empty(), "docs/webhook.md does not name {undocumented:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Health and metrics, on ports of their own and without TLS.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -75,7 +76,7 @@ async fn show_metrics(State((metrics, admissions)): State<(Arc<Metrics>, Arc<Adm
     metrics.cache_age_seconds.set(cache.last_change().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));
     if let Some(process) = process::Usage::read() {
         metrics.resident_memory.set(process.resident_bytes);
-        metrics.cpu_seconds.set(process.cpu_seconds);
+        metrics.cpu_seconds.inner().store(process.cpu_seconds.to_bits(), Ordering::Relaxed);
         metrics.open_files.set(process.open_files);
     }
     match metrics.text() {

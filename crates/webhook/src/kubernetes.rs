@@ -12,7 +12,11 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Config};
 use tracing::{info, warn};
 
+use crate::metrics::Metrics;
 use crate::service_accounts::Cache;
+
+/// Service accounts in one answer to a list. What a page takes while it is read is never given back, so pages are small.
+const PAGE_SIZE: u32 = 100;
 
 /// Native sidecars are on by default from this minor version of Kubernetes 1 on, as upstream decides it.
 const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
@@ -36,9 +40,10 @@ pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
 }
 
 /// Keeps the cache up to date until the task is dropped. The cache stays as it is while the API server is away.
-pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>) {
+pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>, metrics: Arc<Metrics>) {
     let api: Api<PartialObjectMeta<ServiceAccount>> = Api::all(client);
-    let events = watcher::watcher(api, watcher::Config::default()).default_backoff();
+    let config = watcher::Config::default().page_size(PAGE_SIZE);
+    let events = watcher::watcher(api, config).default_backoff();
     let mut events = std::pin::pin!(events);
     let mut was_synced = false;
     while let Some(event) = events.next().await {
@@ -50,7 +55,10 @@ pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>) {
                     info!(service_accounts = cache.len(), "service accounts are known");
                 }
             }
-            Err(error) => warn!(%error, "the watch of service accounts was interrupted and is resumed"),
+            Err(error) => {
+                metrics.watch_interruptions.inc();
+                warn!(%error, "the watch of service accounts was interrupted and is resumed");
+            }
         }
     }
 }

@@ -72,7 +72,9 @@ pub struct Metrics {
     /// Memory of the process in bytes.
     pub resident_memory: Gauge,
     /// CPU time of the process in seconds.
-    pub cpu_seconds: Gauge<f64, AtomicU64>,
+    pub cpu_seconds: Counter<f64, AtomicU64>,
+    /// Times the watch of service accounts ended with an error.
+    pub watch_interruptions: Counter,
     /// Open file descriptors.
     pub open_files: Gauge,
 }
@@ -125,8 +127,12 @@ impl Metrics {
             "When the serving certificate ends, in seconds since 1970"
         );
         let resident_memory: Gauge = registered!("process_resident_memory_bytes", "Memory of the process");
-        let cpu_seconds: Gauge<f64, AtomicU64> =
+        let cpu_seconds: Counter<f64, AtomicU64> =
             registered!("process_cpu_seconds", "CPU time of the process");
+        let watch_interruptions: Counter = registered!(
+            "azwi_watch_interruptions",
+            "Times the watch of service accounts ended with an error"
+        );
         let open_files: Gauge = registered!("process_open_fds", "Open file descriptors");
         registry.register(
             "azwi_build",
@@ -147,6 +153,7 @@ impl Metrics {
             certificate_not_after,
             resident_memory,
             cpu_seconds,
+            watch_interruptions,
             open_files,
         })
     }

@@ -109,7 +109,7 @@ pub async fn run(options: Options) -> Result<()> {
     background.spawn(serve_plain(health, health_router(readiness)));
     background
         .spawn(serve_plain(metrics_listener, metrics_router(Arc::clone(&metrics), Arc::clone(&admissions))));
-    background.spawn(watch_service_accounts(client.clone(), cache));
+    background.spawn(watch_service_accounts(client.clone(), cache, Arc::clone(&metrics)));
     let (store, counters) = (Arc::clone(&certificates), Arc::clone(&metrics));
     match options.certificates {
         CertificateSource::Files(folder, interval) => {

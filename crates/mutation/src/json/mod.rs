@@ -10,8 +10,6 @@ mod index;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use serde::de::IgnoredAny;
-
 use escapes::unescape;
 use index::{Node, index};
 
@@ -33,21 +31,17 @@ impl<'a> Json<'a> {
         if u32::try_from(text.len()).is_err() {
             return Err("larger than 4 GiB".to_owned());
         }
-        index(text.as_bytes()).map(|nodes| Self { text, nodes }).ok_or_else(|| problem(text))
+        match index(text.as_bytes()) {
+            Ok(nodes) => Ok(Self { text, nodes }),
+            Err(at) if at < text.len() => Err(format!("not JSON: unexpected text at byte {at}")),
+            Err(_) => Err("not JSON: it ends too early".to_owned()),
+        }
     }
 
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Value<'_> {
         Value { json: self, index: 0 }
-    }
-}
-
-/// What is wrong with a text that is no JSON, in the words of a library that tells the place.
-fn problem(text: &str) -> String {
-    match serde_json::from_str::<IgnoredAny>(text) {
-        Err(error) => format!("not JSON: {error}"),
-        Ok(IgnoredAny) => "not JSON".to_owned(),
     }
 }
 
