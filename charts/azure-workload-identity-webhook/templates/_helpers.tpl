@@ -51,3 +51,10 @@ matchExpressions:
     operator: NotIn
     values: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | toJson }}
 {{- end -}}
+
+{{/* With --reuse-values Helm takes the old chart's defaults for this chart's, among them upstream's image. */}}
+{{- define "azwi.requireNewDefaults" -}}
+{{- if not .Values.certificates -}}
+{{- fail "the values come from another chart's defaults, as with helm upgrade --reuse-values; use --reset-then-reuse-values (Helm 3.14 or later), or --values with a file from helm get values" -}}
+{{- end -}}
+{{- end -}}

@@ -389,6 +389,14 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_documented() {
+        let docs = include_str!("../../../docs/webhook.md");
+        for flag in Cli::command().get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(docs.contains(&format!("`--{flag}")), "docs/webhook.md does not name --{flag}");
+        }
+    }
+
+    #[test]
     fn subcommands_are_told_apart() {
         assert!(matches!(parsed("serve -log-level debug").command, Some(Command::Serve(_))));
         assert!(matches!(parsed("inject -f pod.yaml").command, Some(Command::Inject(_))));
