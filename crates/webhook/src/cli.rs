@@ -165,7 +165,7 @@ struct CertificateArguments {
     /// How often files, Secret and caBundle are looked at.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     cert_check_interval: Duration,
-    /// Secret in the webhook's namespace that keeps its certificate authority. It is made when it is missing.
+    /// Secret in the webhook's namespace that keeps its certificate authority. It is made where it is missing at the start.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-ca")]
     ca_secret: String,
     /// MutatingWebhookConfiguration whose caBundle is kept right.

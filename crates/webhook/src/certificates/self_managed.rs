@@ -53,6 +53,10 @@ enum KeepError {
     Secret { name: String, source: kube::Error },
     #[error("MutatingWebhookConfiguration {name}: {source}")]
     WebhookConfiguration { name: String, source: kube::Error },
+    #[error(
+        "Secret {name} is gone; the certificate in use stays, and a new Secret is made when it has to be renewed"
+    )]
+    Gone { name: String },
     #[error("Secret {name} is written by others all the time")]
     Contended { name: String },
     #[error(transparent)]
@@ -101,7 +105,9 @@ impl Keeper {
         // The wall clock: a machine that slept has not counted the time.
         let now = OffsetDateTime::now_utc();
         let configuration = self.configuration().await?;
-        let authority = self.authority(now, &bundle_of(&configuration)).await?;
+        // A Secret that vanishes while its certificate is good goes with a rollback or an uninstallation, and stays away.
+        let may_create = in_use.as_ref().is_none_or(|(renew_at, _)| *renew_at <= now);
+        let authority = self.authority(now, &bundle_of(&configuration), may_create).await?;
         // Before the certificate is shown, so that nobody is shown what he does not trust yet.
         let was_written = self.keep_bundle(configuration, &authority.bundle()).await?;
         if in_use.is_some() && was_written {
@@ -122,11 +128,19 @@ impl Keeper {
     }
 
     /// The authority that the Secret holds, after its next step if it is time for one.
-    async fn authority(&self, now: OffsetDateTime, trusted: &str) -> Result<Authority, KeepError> {
+    async fn authority(
+        &self,
+        now: OffsetDateTime,
+        trusted: &str,
+        may_create: bool,
+    ) -> Result<Authority, KeepError> {
         let name = &self.objects.secret;
         let failed = |source| KeepError::Secret { name: name.clone(), source };
         for _ in 0..TRIES {
             let secret = self.secrets.get_opt(name).await.map_err(failed)?;
+            if secret.is_none() && !may_create {
+                return Err(KeepError::Gone { name: name.clone() });
+            }
             let held =
                 secret.as_ref().and_then(|secret| secret.data.as_ref()).map(data_of).unwrap_or_default();
             let held = Authority::read(&held)?;
