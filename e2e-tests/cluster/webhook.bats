@@ -239,7 +239,9 @@ missed() {
   kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager >/dev/null
   complained() {
     "${@:-true}" >/dev/null 2>&1
-    kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 | grep -q "cannot $complaint"
+    # A replica that has not started yet has no log; there may be several old ones beside the new.
+    kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 --max-log-requests=20 --ignore-errors 2>/dev/null |
+      grep -q "cannot $complaint"
   }
   local result=0
   eventually complained "${@:5}" || result=1

@@ -19,10 +19,14 @@ use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
+use crate::api_objects::ApiObjects;
+
 /// A running API server. It ends when it is dropped.
 pub struct ApiServer {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What the webhook writes.
+    pub objects: ApiObjects,
     cluster: Arc<ClusterState>,
     handle: Handle<SocketAddr>,
 }
@@ -47,10 +51,10 @@ impl ApiServer {
             gets: AtomicUsize::new(0),
             answers_reads: watch::Sender::new(true),
         };
-        Self::listen(TcpListener::bind("127.0.0.1:0")?, Arc::new(cluster))
+        Self::listen(TcpListener::bind("127.0.0.1:0")?, Arc::new(cluster), ApiObjects::default())
     }
 
-    fn listen(listener: TcpListener, cluster: Arc<ClusterState>) -> Result<Self> {
+    fn listen(listener: TcpListener, cluster: Arc<ClusterState>, objects: ApiObjects) -> Result<Self> {
         let address = listener.local_addr()?;
         let handle = Handle::new();
         let router = Router::new()
@@ -60,17 +64,19 @@ impl ApiServer {
             )
             .route("/api/v1/serviceaccounts", get(list_or_watch))
             .route("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", get(read))
-            .with_state(Arc::clone(&cluster));
+            .with_state(Arc::clone(&cluster))
+            .merge(objects.router());
         let server = axum_server::from_tcp(listener)?.handle(handle.clone());
         tokio::spawn(server.serve(router.into_make_service()));
-        Ok(Self { address, cluster, handle })
+        Ok(Self { address, objects, cluster, handle })
     }
 
     /// Ends, and starts again at the same place with the same content when the returned function is called.
     pub fn stop(self) -> impl FnOnce() -> Result<Self> {
         let (address, cluster) = (self.address, Arc::clone(&self.cluster));
+        let objects = self.objects.clone();
         drop(self);
-        move || Self::listen(TcpListener::bind(address)?, cluster)
+        move || Self::listen(TcpListener::bind(address)?, cluster, objects)
     }
 
     /// A kubeconfig that leads here.

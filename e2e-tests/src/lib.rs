@@ -2,6 +2,7 @@
 //! answers.
 
 pub mod answer;
+pub mod api_objects;
 pub mod api_server;
 #[cfg(feature = "policy-host")]
 pub mod cluster;

@@ -66,18 +66,35 @@ impl WebhookProcess {
         flags: &[&str],
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
+        write_certificate(folder.path(), certificate)?;
+        let mut command = Command::new(program);
+        command
+            .args(["--cert-check-interval", "100ms", "--disable-cert-rotation", "--webhook-cert-dir"])
+            .arg(folder.path())
+            .args(flags);
+        Self::spawn(command, folder, api_server).await
+    }
+
+    /// Starts the webhook with an authority of its own, which it keeps in the API server's namespace `test`.
+    ///
+    /// # Errors
+    /// The program is not built, or does not become ready.
+    pub async fn start_self_managed(api_server: &ApiServer, flags: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program()?);
+        // With the namespace this is the name that callers use.
+        command.args(["--service-name", "webhook"]).args(flags).env("POD_NAMESPACE", "test");
+        Self::spawn(command, tempfile::tempdir()?, api_server).await
+    }
+
+    async fn spawn(mut command: Command, folder: TempDir, api_server: &ApiServer) -> Result<Self> {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, api_server.kubeconfig())?;
-        write_certificate(folder.path(), certificate)?;
         let [address, health, metrics] = [free_address()?, free_address()?, free_address()?];
-        let child = Command::new(program)
+        let child = command
             .args(["--webhook-addr", &address.to_string(), "--health-addr", &health.to_string()])
-            .args(["--metrics-addr", &metrics.to_string(), "--cert-check-interval", "100ms"])
-            .args(["--disable-cert-rotation", "--webhook-cert-dir"])
-            .arg(folder.path())
+            .args(["--metrics-addr", &metrics.to_string()])
             .arg("--kubeconfig")
             .arg(&kubeconfig)
-            .args(flags)
             .env("AZURE_TENANT_ID", "contoso.example")
             .env_remove("KUBECONFIG")
             .stderr(std::fs::File::create(folder.path().join("log"))?)

@@ -3,6 +3,7 @@
 // Helpers of tests are tests to a reader, but not to the lint.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use e2e_tests::webhook::WebhookProcess;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedKey, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
@@ -125,6 +128,71 @@ async fn swapping_the_certificate_fails_no_admission() {
     webhook.wait_until("aware of the spoilt certificate", is_counted).await.unwrap();
     load.more_answers(20).await;
     assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+/// What the API server trusts at the moment.
+fn bundle(api_server: &ApiServer) -> Vec<CertificateDer<'static>> {
+    let pem = api_server.objects.ca_bundle(CONFIGURATION);
+    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap()
+}
+
+const CONFIGURATION: &str = "azure-wi-webhook-mutating-webhook-configuration";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changing_the_authority_of_two_replicas_fails_no_admission() {
+    const CHANGES: usize = 4;
+    let api_server = Arc::new(api_server());
+    let entry = json!({"name": "mutation.azure-workload-identity.io", "clientConfig": {}, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"]});
+    api_server.objects.put(
+        CONFIGURATION,
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": CONFIGURATION}, "webhooks": [entry]}),
+    );
+    let flags =
+        ["--ca-life", "9s", "--ca-overlap", "1s", "--leaf-life", "3s", "--cert-check-interval", "200ms"];
+    let started = tokio::join!(
+        WebhookProcess::start_self_managed(&api_server, &flags),
+        WebhookProcess::start_self_managed(&api_server, &flags)
+    );
+    let replicas = [started.0.unwrap(), started.1.unwrap()];
+
+    let (is_over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut callers = JoinSet::new();
+    for address in replicas.iter().map(|replica| replica.address) {
+        let (api_server, is_over, answered) =
+            (Arc::clone(&api_server), Arc::clone(&is_over), Arc::clone(&answered));
+        callers.spawn(async move {
+            let mut failures = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let answer = async {
+                    // The API server reads the bundle for each connection.
+                    let caller = Caller::new(address, bundle(&api_server))?;
+                    let reply = caller.review(review()).await?;
+                    anyhow::ensure!(Answer::from_review(&reply.json()?)?.allowed, "denied");
+                    anyhow::Ok(())
+                };
+                match answer.await {
+                    Ok(()) => _ = answered.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => failures.push(format!("{error:#}")),
+                }
+            }
+            failures
+        });
+    }
+    let mut bundles = BTreeSet::new();
+    let changed = async {
+        while bundles.len() <= CHANGES {
+            bundles.insert(api_server.objects.ca_bundle(CONFIGURATION));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let has_changed = tokio::time::timeout(Duration::from_secs(90), changed).await;
+    is_over.store(true, Ordering::Relaxed);
+    let failures: Vec<String> = callers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(failures, NO_FAILURE, "{}\n{}", replicas[0].log(), replicas[1].log());
+    has_changed.expect("the authority changes");
+    assert!(answered.load(Ordering::Relaxed) > 100, "{answered:?}");
 }
 
 /// An authority, and certificates for callers that it signs.
