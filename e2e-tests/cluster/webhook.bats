@@ -5,8 +5,8 @@ bats_require_minimum_version 1.5.0
 
 system=azure-workload-identity-system
 configuration=azure-wi-webhook-mutating-webhook-configuration
-tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
-client=5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1
+demo=azure-wi-demo
+load helpers
 
 helm_webhook() {
   helm "$1" azwi "$BATS_TEST_DIRNAME/../../charts/azure-workload-identity-webhook" --namespace "$system" \
@@ -17,16 +17,6 @@ available() {
   kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1"
 }
 
-# Waits until a command succeeds, at most 30 seconds.
-eventually() {
-  for _ in $(seq 150); do
-    if "$@"; then return 0; fi
-    sleep 0.2
-  done
-  echo "never happened: $*"
-  return 1
-}
-
 setup_file() {
   kubectl create namespace "$system"
   local start end
@@ -35,42 +25,14 @@ setup_file() {
   available 60s
   end=$(date +%s%N)
   echo "$(((end - start) / 1000000))" >"$BATS_FILE_TMPDIR/install-ms"
-  kubectl create namespace azure-wi-demo
+  kubectl create namespace "$demo"
 }
 
 teardown_file() {
-  kubectl delete namespace azure-wi-demo --wait=false
+  kubectl delete namespace "$demo" --wait=false
   helm uninstall azwi --namespace "$system"
   kubectl delete namespace "$system" --wait=false
 }
-
-# A service account with its annotation and label.
-demo_account() {
-  kubectl -n azure-wi-demo apply -f - <<Y
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: $1
-  labels: {azure.workload.identity/use: "true"}
-  annotations: {azure.workload.identity/client-id: "$2"}
-Y
-}
-
-# A pod that is only asked for, not created; prints what would be stored.
-pod_dry_run() {
-  kubectl -n azure-wi-demo create --dry-run=server -o json -f - <<Y
-apiVersion: v1
-kind: Pod
-metadata:
-  generateName: asked-
-  labels: {azure.workload.identity/use: "${2:-true}"}
-spec:
-  serviceAccountName: $1
-  containers: [{name: c, image: $DEMO_IMAGE}]
-Y
-}
-
-client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
 
 @test "from helm install to Available in at most 10 seconds" {
   milliseconds=$(cat "$BATS_FILE_TMPDIR/install-ms")
@@ -79,30 +41,7 @@ client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIE
 }
 
 @test "the walk-through ends with a container that has its variables and its token" {
-  demo_account sysadminas-demo-sa "$client"
-  kubectl -n azure-wi-demo apply -f - <<Y
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: azure-wi-demo}
-spec:
-  selector: {matchLabels: {app: azure-wi-demo}}
-  template:
-    metadata: {labels: {app: azure-wi-demo, azure.workload.identity/use: "true"}}
-    spec:
-      serviceAccountName: sysadminas-demo-sa
-      containers: [{name: demo, image: $DEMO_IMAGE, imagePullPolicy: IfNotPresent}]
-Y
-  kubectl -n azure-wi-demo rollout status deployment/azure-wi-demo --timeout=60s
-  has_token() { kubectl -n azure-wi-demo logs deployment/azure-wi-demo | grep -q '^TOKEN=e'; }
-  eventually has_token
-  logs=$(kubectl -n azure-wi-demo logs deployment/azure-wi-demo)
-  [[ $logs == *"AZURE_CLIENT_ID=$client"* ]]
-  [[ $logs == *"AZURE_TENANT_ID=$tenant"* ]]
-  [[ $logs == *"AZURE_FEDERATED_TOKEN_FILE=/var/run/secrets/azure/tokens/azure-identity-token"* ]]
-  [[ $logs == *"AZURE_AUTHORITY_HOST=https://login.microsoftonline.com/"* ]]
-  claims=$(grep '^TOKEN=' <<<"$logs" | cut -d. -f2 | tr '_-' '/+' | { cat; echo ==; } | base64 -d 2>/dev/null)
-  [ "$(jq -r '.aud[0]' <<<"$claims")" = api://AzureADTokenExchange ]
-  [ "$(jq -r .sub <<<"$claims")" = system:serviceaccount:azure-wi-demo:sysadminas-demo-sa ]
+  demo_runs_with_its_identity
 }
 
 @test "a service account made a moment before its pod counts" {
@@ -125,26 +64,15 @@ Y
 }
 
 @test "a labelled pod without its service account's client id is admitted with a warning" {
-  kubectl -n azure-wi-demo create serviceaccount plain
+  kubectl -n "$demo" create serviceaccount plain
   run --separate-stderr pod_dry_run plain
   [ "$status" -eq 0 ]
-  [[ $stderr == *"Warning: AZWI001 service account azure-wi-demo/plain has no client-id annotation"* ]]
+  [[ $stderr == *"Warning: AZWI001 service account "$demo"/plain has no client-id annotation"* ]]
 }
 
 @test "a Deployment whose pods would be denied shows it at kubectl apply" {
   demo_account applied "$client"
-  run --separate-stderr kubectl -n azure-wi-demo apply --dry-run=server -f - <<Y
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: bad}
-spec:
-  selector: {matchLabels: {app: bad}}
-  template:
-    metadata:
-      labels: {app: bad, azure.workload.identity/use: "true"}
-      annotations: {azure.workload.identity/service-account-token-expiration: "60"}
-    spec: {serviceAccountName: applied, containers: [{name: c, image: x}]}
-Y
+  run --separate-stderr bad_deployment_dry_run applied
   [ "$status" -eq 0 ]
   [[ $stderr == *"AZWI012 pods of Deployment bad would be denied: token expiration 60 not valid"* ]]
 }
@@ -162,7 +90,7 @@ Y
 # Creations under load while something happens; none may fail.
 under_load() {
   demo_account load "$client" >/dev/null
-  "$ADMISSION_LOAD" --namespace azure-wi-demo --service-account load --rate 40 --seconds "$1" >"$BATS_TEST_TMPDIR/load" &
+  "$ADMISSION_LOAD" --namespace "$demo" --service-account load --rate 40 --seconds "$1" >"$BATS_TEST_TMPDIR/load" &
   local load=$!
   sleep 2
   "${@:2}"
@@ -171,7 +99,7 @@ under_load() {
 }
 
 restart() {
-  kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager
+  eventually kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager
   available 90s
 }
 
@@ -218,13 +146,13 @@ restart() {
   allowed get "mutatingwebhookconfigurations/$configuration"
   allowed patch "mutatingwebhookconfigurations/$configuration"
   allowed get secrets/azure-wi-webhook-ca -n "$system" && allowed update secrets/azure-wi-webhook-ca -n "$system"
-  ! allowed get secrets/other -n "$system"
-  ! allowed list secrets -n "$system"
-  ! allowed create secrets -n "$system"
-  ! allowed get mutatingwebhookconfigurations/other
-  ! allowed update "mutatingwebhookconfigurations/$configuration"
-  ! allowed get secrets/azure-wi-webhook-ca -n azure-wi-demo
-  ! allowed get pods -A
+  run ! allowed get secrets/other -n "$system"
+  run ! allowed list secrets -n "$system"
+  run ! allowed create secrets -n "$system"
+  run ! allowed get mutatingwebhookconfigurations/other
+  run ! allowed update "mutatingwebhookconfigurations/$configuration"
+  run ! allowed get secrets/azure-wi-webhook-ca -n "$demo"
+  run ! allowed get pods -A
 }
 
 # Takes one verb from a role, starts the replicas anew, does something that needs it, and waits for the complaint.
@@ -236,18 +164,34 @@ missed() {
   fewer=$(jq -c --arg verb "$verb" 'map(select(. != $verb))' <<<"$verbs")
   kubectl "${namespace[@]}" patch "$role" "$name" --type=json \
     -p "[{\"op\": \"replace\", \"path\": \"$path\", \"value\": $fewer}]" >/dev/null
-  kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager >/dev/null
+  # kubectl refuses two restarts within a second.
+  eventually kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager >/dev/null
   complained() {
-    "${@:-true}" >/dev/null 2>&1
-    # A replica that has not started yet has no log; there may be several old ones beside the new.
-    kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 --max-log-requests=20 --ignore-errors 2>/dev/null |
-      grep -q "cannot $complaint"
+    {
+      "${@:-true}" 2>&1
+      # A replica that has not started yet has no log; there may be several old ones beside the new.
+      kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 --max-log-requests=20 --ignore-errors 2>/dev/null
+    } | grep "$complaint" >/dev/null
   }
   local result=0
-  eventually complained "${@:5}" || result=1
+  eventually complained "${@:5}" || { result=1; kubectl -n "$system" logs -l app=workload-identity-webhook --tail=20; }
   kubectl "${namespace[@]}" patch "$role" "$name" --type=json \
     -p "[{\"op\": \"replace\", \"path\": \"$path\", \"value\": $verbs}]" >/dev/null
   return $result
+}
+
+# A Deployment of pods whose service account does not exist. Of such pods the webhook would not hear.
+deployment_dry_run() {
+  kubectl -n "$demo" create --dry-run=server -f - <<Y
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: asked}
+spec:
+  selector: {matchLabels: {app: asked}}
+  template:
+    metadata: {labels: {app: asked, azure.workload.identity/use: "true"}}
+    spec: {serviceAccountName: $1, containers: [{name: c, image: x}]}
+Y
 }
 
 @test "without any one permission the webhook does not do its work" {
@@ -256,13 +200,13 @@ missed() {
     kubectl patch mutatingwebhookconfiguration "$configuration" --type=json \
       -p '[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]'
   }
-  missed clusterrole 0 list 'list resource .*serviceaccounts'
-  missed clusterrole 0 watch 'watch resource .*serviceaccounts'
-  missed clusterrole 0 get 'get resource .*serviceaccounts' pod_dry_run nobody
-  missed clusterrole 1 get 'get resource .*mutatingwebhookconfigurations'
-  missed clusterrole 1 patch '\(patch\|update\) resource .*mutatingwebhookconfigurations' spoilt_bundle
-  missed role 0 get 'get resource .*secrets'
-  missed role 0 update 'update resource .*secrets' empty_secret
-  kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager
+  missed clusterrole 0 list 'cannot list resource .*serviceaccounts'
+  missed clusterrole 0 watch 'is there the permission to watch serviceaccounts'
+  missed clusterrole 0 get 'serviceaccounts "nobody" is forbidden' deployment_dry_run nobody
+  missed clusterrole 1 get 'cannot get resource .*mutatingwebhookconfigurations'
+  missed clusterrole 1 patch 'cannot \(patch\|update\) resource .*mutatingwebhookconfigurations' spoilt_bundle
+  missed role 0 get 'cannot get resource .*secrets'
+  missed role 0 update 'cannot update resource .*secrets' empty_secret
+  eventually kubectl -n "$system" rollout restart deployment/azure-wi-webhook-controller-manager
   available 90s
 }

@@ -1,17 +1,19 @@
-//! As much of an API server as the webhook needs: service accounts to list, watch and get, and a version.
+//! As much of an API server as the webhook and policy-server need: service accounts to list, watch and get, discovery, and
+//! a version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum_server::Handle;
@@ -34,6 +36,10 @@ pub struct ApiServer {
 struct ClusterState {
     accounts: Mutex<BTreeMap<(String, String), Value>>,
     changes: broadcast::Sender<String>,
+    /// Names that nobody may read.
+    forbidden: Mutex<BTreeSet<String>>,
+    /// Names that readers have to wait for.
+    slow: Mutex<BTreeMap<String, Duration>>,
     gets: AtomicUsize,
     /// Whether reads of single service accounts are answered.
     answers_reads: watch::Sender<bool>,
@@ -48,6 +54,8 @@ impl ApiServer {
         let cluster = ClusterState {
             accounts: Mutex::default(),
             changes: broadcast::channel(1024).0,
+            forbidden: Mutex::default(),
+            slow: Mutex::default(),
             gets: AtomicUsize::new(0),
             answers_reads: watch::Sender::new(true),
         };
@@ -62,6 +70,7 @@ impl ApiServer {
                 "/version",
                 get(|| async { axum_json(&json!({"major": "1", "minor": "35", "gitVersion": "v1.35.4"})) }),
             )
+            .route("/api/v1", get(|| async { axum_json(&discovery()) }))
             .route("/api/v1/serviceaccounts", get(list_or_watch))
             .route("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", get(read))
             .with_state(Arc::clone(&cluster))
@@ -93,14 +102,14 @@ impl ApiServer {
     /// Creates or changes a service account, and tells those who watch.
     pub fn apply(&self, namespace: &str, name: &str, metadata: &Value) {
         let object = object(namespace, name, metadata);
-        let mut accounts = self.cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = lock(&self.cluster.accounts);
         let is_known = accounts.insert((namespace.to_owned(), name.to_owned()), object.clone()).is_some();
         self.tell(if is_known { "MODIFIED" } else { "ADDED" }, &object);
     }
 
     /// Creates a service account that those who watch hear nothing of yet.
     pub fn apply_unseen(&self, namespace: &str, name: &str, metadata: &Value) {
-        let mut accounts = self.cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = lock(&self.cluster.accounts);
         accounts.insert((namespace.to_owned(), name.to_owned()), object(namespace, name, metadata));
     }
 
@@ -114,6 +123,16 @@ impl ApiServer {
     /// Keeps those who read a single service account waiting, or lets them go on.
     pub fn answer_reads(&self, answer: bool) {
         self.cluster.answers_reads.send_replace(answer);
+    }
+
+    /// Refuses to read service accounts of a name, as an API server does whose caller lacks the permission.
+    pub fn forbid(&self, name: &str) {
+        lock(&self.cluster.forbidden).insert(name.to_owned());
+    }
+
+    /// Keeps those waiting for a while who read service accounts of a name.
+    pub fn slow_down(&self, name: &str, pause: Duration) {
+        lock(&self.cluster.slow).insert(name.to_owned(), pause);
     }
 
     fn tell(&self, kind: &str, object: &Value) {
@@ -142,6 +161,15 @@ fn object(namespace: &str, name: &str, metadata: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": whole})
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn discovery() -> Value {
+    json!({"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "serviceaccounts",
+        "singularName": "serviceaccount", "namespaced": true, "kind": "ServiceAccount", "verbs": ["get", "list", "watch"]}]})
+}
+
 fn axum_json(value: &Value) -> Response {
     ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
@@ -163,7 +191,7 @@ fn page(accounts: &BTreeMap<(String, String), Value>, query: &str) -> Value {
 async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     if !query.contains("watch=true") {
-        return axum_json(&page(&cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner), &query));
+        return axum_json(&page(&lock(&cluster.accounts), &query));
     }
     let changes = stream::unfold(cluster.changes.subscribe(), |mut changes| async {
         changes.recv().await.ok().map(|line| (line, changes))
@@ -174,15 +202,36 @@ async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query)
 async fn read(
     State(cluster): State<Arc<ClusterState>>,
     Path((namespace, name)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Response {
     cluster.gets.fetch_add(1, Ordering::SeqCst);
     // The sender lives as long as the cluster, so the wait ends.
     _ = cluster.answers_reads.subscribe().wait_for(|answers| *answers).await;
-    let accounts = cluster.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-    match accounts.get(&(namespace, name.clone())) {
-        Some(account) => axum_json(account),
+    let pause = lock(&cluster.slow).get(&name).copied();
+    if let Some(pause) = pause {
+        tokio::time::sleep(pause).await;
+    }
+    if lock(&cluster.forbidden).contains(&name) {
+        return (StatusCode::FORBIDDEN, axum_json(&forbidden(&name))).into_response();
+    }
+    let only_metadata = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
+    match lock(&cluster.accounts).get(&(namespace, name.clone())) {
+        Some(account) if only_metadata => axum_json(account),
+        Some(account) => {
+            let whole =
+                json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": account.get("metadata")});
+            axum_json(&whole)
+        }
         None => (StatusCode::NOT_FOUND, axum_json(&not_found(&name))).into_response(),
     }
+}
+
+fn forbidden(name: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403,
+        "message": format!("serviceaccounts \"{name}\" is forbidden: User \"test\" cannot get resource")})
 }
 
 /// What an API server says of a service account that does not exist.

@@ -329,17 +329,20 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_may_go_away_and_forget_the_watch() {
+async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
+    const OUTAGE: Duration = Duration::from_secs(60);
     let api_server = api_server();
     let certificate = new_certificate().unwrap();
     let webhook = WebhookProcess::start(&api_server, &certificate, &[]).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
-    let load = Load::start(&caller, 4, true);
+    let load = Load::start(&caller, 1, true);
     load.more_answers(50).await;
     api_server.expire_watches();
     load.more_answers(50).await;
-    let restart = api_server.stop();
-    load.more_answers(50).await;
+    let (restart, gone_since) = (api_server.stop(), Instant::now());
+    while gone_since.elapsed() < OUTAGE {
+        load.more_answers(50).await;
+    }
     let unknown = caller.review(review_for("unknown")).await.unwrap();
     let unknown = Answer::from_review(&unknown.json().unwrap()).unwrap();
     assert_eq!((unknown.allowed, unknown.code), (false, Some(500)), "{}", unknown.message);
@@ -355,6 +358,24 @@ async fn the_api_server_may_go_away_and_forget_the_watch() {
         Answer::from_review(&reply.json().unwrap()).unwrap().allowed
     };
     webhook.wait_until("aware of the API server", is_known).await.unwrap();
+    // The watch is tried again at growing intervals, at most half a minute.
+    let changed_id = "00000000-0000-0000-0000-00000000000a";
+    let is_changed = async {
+        loop {
+            api_server.apply(
+                "ns",
+                "sa",
+                &json!({"annotations": {"azure.workload.identity/client-id": changed_id}}),
+            );
+            let reply = caller.review(review()).await.unwrap();
+            let answer = Answer::from_review(&reply.json().unwrap()).unwrap();
+            if answer.patch.iter().any(|operation| operation.to_string().contains(changed_id)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(45), is_changed).await.expect("changes are seen again");
     load.more_answers(50).await;
     assert_eq!(load.stop().await, NO_FAILURE);
 }

@@ -57,7 +57,16 @@ pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>, metrics: 
             }
             Err(error) => {
                 metrics.watch_interruptions.inc();
-                warn!(%error, "the watch of service accounts was interrupted and is resumed");
+                // The client reads a refusal as if it were events, so its words do not help.
+                if matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_))) {
+                    warn!(
+                        %error,
+                        "the watch of service accounts gives no events and is tried again; \
+                         is there the permission to watch serviceaccounts in all namespaces?"
+                    );
+                } else {
+                    warn!(%error, "the watch of service accounts was interrupted and is resumed");
+                }
             }
         }
     }
