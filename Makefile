@@ -43,6 +43,19 @@ annotated-policy.wasm: policy.wasm ## Build the policy with its metadata (needs 
 	@command -v kwctl >/dev/null || { echo '$(KWCTL_MISSING)'; exit 1; }
 	kwctl annotate -m policy-metadata/metadata.yml -u README.md -o annotated-policy.wasm policy.wasm
 
+.PHONY: inspect
+inspect: annotated-policy.wasm ## Show the policy's metadata (needs kwctl)
+	kwctl inspect annotated-policy.wasm
+
+# Where `make publish` pushes to: registry://HOST/REPOSITORY:TAG
+REF :=
+
+.PHONY: publish
+publish: annotated-policy.wasm ## Push the policy to REF=registry://... and print its immutable reference (needs kwctl)
+	@[ -n '$(REF)' ] || { echo 'REF is not set: make publish REF=registry://registry.example/azure-workload-identity:v0.1.0'; exit 2; }
+	@result=$$(kwctl push -o json annotated-policy.wasm '$(REF)') || exit 1; \
+	printf '%s\n' "$$result" | sed -n 's/.*"immutable_ref":"\([^"]*\)".*/\1/p'
+
 .PHONY: demo
 demo: policy.wasm ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml SETTINGS=settings.yaml
 	cargo run --locked -p e2e-tests --bin demo -- \
@@ -58,8 +71,8 @@ size: policy.wasm ## Print the policy's size and what it is made of (by crate: o
 # === Checks
 
 .PHONY: test
-test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart ## Run every check of the policy; no cluster needed
-	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart)
+test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart drift ## Run every check of the policy; no cluster needed
+	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart$(,) drift)
 
 # A comma, which would end an argument.
 , := ,
@@ -105,11 +118,10 @@ end-to-end: policy.wasm # The real wasm under the embedded host, the real webhoo
 	cargo test --locked -p e2e-tests
 
 .PHONY: e2e-tests
-e2e-tests: end-to-end ## Run the policy under the embedded host and, where it is installed, under kwctl
-	$(call say,the real wasm under kwctl)
-	@if ! command -v kwctl >/dev/null; then echo 'SKIPPED policy.bats: $(KWCTL_MISSING)'; \
-	elif ! command -v bats >/dev/null; then echo 'SKIPPED policy.bats: bats is not installed: apt-get install bats'; \
-	else $(MAKE) annotated-policy.wasm && bats e2e-tests/; fi
+e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the policy under the embedded host and, where they are installed, kwctl, policy-server and a registry
+	$(call say,the real wasm under kwctl and policy-server$(,) and in a registry)
+	@command -v bats >/dev/null || { echo 'SKIPPED e2e-tests/*.bats: bats is not installed: apt-get install bats'; exit 0; }; \
+	cargo build --quiet --locked -p e2e-tests --bin api_server && e2e-tests/run
 
 # === The webhook host
 
@@ -126,6 +138,7 @@ dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-g
 	cp $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-webhook dist/$(ARCH)/
 	@ln -sf azwi-webhook dist/$(ARCH)/manager
 
+CHART := charts/azure-workload-identity-webhook
 STATIC_MANIFESTS := deploy/webhook/azure-wi-webhook.yaml
 HELM_MISSING := helm is not installed: https://helm.sh/docs/intro/install
 
@@ -138,7 +151,7 @@ manifests: ## Render the static manifests from the chart (needs helm)
 chart: ## Check the chart, and that the static manifests are what it gives (needs helm)
 	$(call say,the chart and the static manifests)
 	@if ! command -v helm >/dev/null; then echo 'SKIPPED chart: $(HELM_MISSING)'; else \
-	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example charts/azure-workload-identity-webhook && \
+	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example $(CHART) && \
 	  deploy/webhook/render | diff -u $(STATIC_MANIFESTS) - || { echo 'run: make manifests'; exit 1; }; \
 	  echo '$(STATIC_MANIFESTS) is what the chart gives'; fi
 
@@ -154,6 +167,34 @@ bench: dist ## Measure the webhook against a server with a constant answer, and 
 	@# The variable is the image's; the floor gets it as well.
 	MIMALLOC_ARENA_EAGER_COMMIT=0 $(TARGET_DIR)/release/azwi-bench --webhook dist/$(ARCH)/azwi-webhook \
 	  --floor $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-floor --output $(TARGET_DIR)/bench.json
+
+# === Artifact Hub and releases
+
+.PHONY: artifacthub
+artifacthub: ## Render what Artifact Hub is told from the metadata and the README (needs kwctl)
+	@command -v kwctl >/dev/null || { echo '$(KWCTL_MISSING)'; exit 1; }
+	artifacthub/render package >artifacthub/artifacthub-pkg.yml.new
+	@mv artifacthub/artifacthub-pkg.yml.new artifacthub/artifacthub-pkg.yml
+	artifacthub/render readme >artifacthub/README.md
+
+# The version that the release is to have.
+VERSION :=
+
+.PHONY: drift
+drift: ## Check that all versions are the same (VERSION=0.1.0: are that one), and the README of Artifact Hub is ours
+	$(call say,versions$(,) and the README of Artifact Hub)
+	@wanted='$(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml))'; \
+	check() { [ "$$2" = "$$wanted" ] || { echo "$$1 has version '$$2', not '$$wanted'"; exit 1; }; }; \
+	check Cargo.toml "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)"; \
+	check policy-metadata/metadata.yml "$$(sed -n 's/^  io.kubewarden.policy.version: *//p' policy-metadata/metadata.yml)"; \
+	check artifacthub/artifacthub-pkg.yml "$$(sed -n 's/^version: *//p' artifacthub/artifacthub-pkg.yml)"; \
+	check 'the chart' "$$(sed -n 's/^version: *//p' $(CHART)/Chart.yaml)"; \
+	check 'the chart'\''s appVersion' "$$(sed -n 's/^appVersion: *v//p' $(CHART)/Chart.yaml)"; \
+	for file in deploy/kubewarden/*/*.yaml deploy/kubewarden/policies.yml; do \
+	  for tag in $$(sed -n 's/.*module: .*azure-workload-identity:v//p' $$file); do check $$file $$tag; done; \
+	done; \
+	echo "everything names version $$wanted"
+	@artifacthub/render readme | diff artifacthub/README.md - || { echo 'run: make artifacthub'; exit 1; }
 
 .PHONY: deny
 deny: ## Check licences, sources and advisories of all crates (needs cargo-deny)

@@ -72,6 +72,20 @@ answers() {
   [[ $output == *"the policy lacks hostCapabilities: kubernetes/get_resource"* ]]
 }
 
+@test "with metadata and usage the policy stays below 220,000 bytes" {
+  size=$(stat -c %s "$policy")
+  echo "$size bytes"
+  [ "$size" -le 220000 ]
+}
+
+@test "annotate has nothing to complain of" {
+  run --separate-stderr kwctl annotate -m policy-metadata/metadata.yml -u README.md -o "$BATS_TEST_TMPDIR/annotated.wasm" policy.wasm
+  echo "stderr = $stderr"
+  [ "$status" -eq 0 ]
+  [[ $stderr != *WARN* ]]
+  cmp "$policy" "$BATS_TEST_TMPDIR/annotated.wasm"
+}
+
 @test "inspect shows the metadata" {
   run --separate-stderr kwctl inspect -o yaml "$policy"
   [ "$status" -eq 0 ]
@@ -81,9 +95,6 @@ answers() {
   done
 }
 
-@test "the metadata makes an Artifact Hub package" {
-  run --separate-stderr kwctl scaffold artifacthub -m policy-metadata/metadata.yml -q policy-metadata/questions-ui.yml
-  echo "stderr = $stderr"
-  [ "$status" -eq 0 ]
-  [[ $output == *"displayName: Azure Workload Identity"* ]]
+@test "Artifact Hub is told what the metadata and the README say" {
+  diff artifacthub/artifacthub-pkg.yml <(artifacthub/render package) || { echo "run: make artifacthub"; false; }
 }

@@ -168,3 +168,36 @@ fn questions_explain_themselves_and_their_defaults_are_valid() {
     }
     assert!(Config::from_json(&settings.to_string()).is_ok(), "{settings}");
 }
+
+#[test]
+fn artifact_hub_is_told_what_the_metadata_says() {
+    let document =
+        read_document(&repository_root().join("artifacthub/artifacthub-pkg.yml")).expect("package");
+    let Metadata { rules, annotations, context_aware_resources, .. } = metadata();
+    let policy = |key: &str| annotations[&format!("io.kubewarden.policy.{key}")].clone();
+    let (version, source, image) = (policy("version"), policy("source"), policy("ociUrl"));
+    let fields = ["version", "name", "displayName", "description", "license", "homeURL"];
+    let told: Vec<&str> = fields.iter().filter_map(|field| document[*field].as_str()).collect();
+    let said = [policy("title"), annotations["io.artifacthub.displayName"].clone(), policy("description")];
+    let [title, display_name, description] = said;
+    assert_eq!(told, [&version, &title, &display_name, &description, &policy("license"), &policy("url")]);
+    assert_eq!(
+        document["containersImages"],
+        json!([{"name": "policy", "image": format!("{image}:v{version}")}])
+    );
+    let download = format!("{source}/releases/download/v{version}/policy.wasm");
+    assert_eq!(
+        document["links"],
+        json!([{"name": "policy", "url": download}, {"name": "source", "url": source}])
+    );
+    let yaml = |key: &str| -> Value {
+        let text = document["annotations"][format!("kubewarden/{key}")].as_str().expect("an annotation");
+        serde_yaml::from_str(text).expect("YAML")
+    };
+    assert_eq!(yaml("contextAwareResources"), context_aware_resources);
+    assert_eq!(yaml("mutation"), json!(true));
+    let resources: Vec<Value> =
+        yaml("rules").as_array().expect("rules").iter().map(|rule| rule["resources"].clone()).collect();
+    assert_eq!(resources, rules.iter().map(|rule| json!(rule.resources)).collect::<Vec<_>>());
+    assert_eq!(yaml("questions-ui")["questions"].as_array().map(Vec::len), Some(questions().len() + 1));
+}
