@@ -50,9 +50,12 @@ inspect: annotated-policy.wasm ## Show the policy's metadata (needs kwctl)
 # Where `make publish` pushes to: registry://HOST/REPOSITORY:TAG
 REF :=
 
-.PHONY: publish
-publish: annotated-policy.wasm ## Push the policy to REF=registry://... and print its immutable reference (needs kwctl)
+.PHONY: publish-ref
+publish-ref:
 	@[ -n '$(REF)' ] || { echo 'REF is not set: make publish REF=registry://registry.example/azure-workload-identity:v0.1.0'; exit 2; }
+
+.PHONY: publish
+publish: publish-ref annotated-policy.wasm ## Push the policy to REF=registry://... and print its immutable reference (needs kwctl)
 	@result=$$(kwctl push -o json annotated-policy.wasm '$(REF)') || exit 1; \
 	printf '%s\n' "$$result" | sed -n 's/.*"immutable_ref":"\([^"]*\)".*/\1/p'
 
@@ -71,7 +74,7 @@ size: policy.wasm ## Print the policy's size and what it is made of (by crate: o
 # === Checks
 
 .PHONY: test
-test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart drift ## Run every check of the policy; no cluster needed
+test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart drift ## Run every check that needs no other tools and no cluster
 	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart$(,) drift)
 
 # A comma, which would end an argument.
@@ -129,6 +132,10 @@ e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## R
 ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 MUSL_TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-musl
 
+# What `azwi-webhook version` tells of the build; the date is the commit's, so that a build can be repeated.
+dist: export AZWI_GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+dist: export AZWI_BUILD_DATE ?= $(shell git show -s --format=%cI HEAD 2>/dev/null)
+
 .PHONY: dist
 dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-gcc: apt-get install musl-tools)
 	@command -v musl-gcc >/dev/null || { echo 'musl-gcc is not installed: apt-get install musl-tools'; exit 1; }
@@ -160,8 +167,8 @@ e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFI
 	e2e-tests/cluster/run
 
 .PHONY: bench
-bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (4 minutes)
-	$(call say,benchmarks: building$(,) then about 4 minutes of measuring)
+bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (7 minutes)
+	$(call say,benchmarks: building$(,) then about 7 minutes of measuring)
 	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-benchmarks --bin azwi-floor
 	cargo build --locked --release -p azwi-benchmarks --bin azwi-bench
 	@# The variable is the image's; the floor gets it as well.
@@ -184,16 +191,16 @@ VERSION :=
 drift: ## Check that all versions are the same (VERSION=0.1.0: are that one), and the README of Artifact Hub is ours
 	$(call say,versions$(,) and the README of Artifact Hub)
 	@wanted='$(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml))'; \
-	check() { [ "$$2" = "$$wanted" ] || { echo "$$1 has version '$$2', not '$$wanted'"; exit 1; }; }; \
+	differ=0; check() { [ "$$2" = "$$wanted" ] || { echo "$$1 has version '$$2', not '$$wanted'"; differ=1; }; }; \
 	check Cargo.toml "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)"; \
 	check policy-metadata/metadata.yml "$$(sed -n 's/^  io.kubewarden.policy.version: *//p' policy-metadata/metadata.yml)"; \
 	check artifacthub/artifacthub-pkg.yml "$$(sed -n 's/^version: *//p' artifacthub/artifacthub-pkg.yml)"; \
 	check 'the chart' "$$(sed -n 's/^version: *//p' $(CHART)/Chart.yaml)"; \
 	check 'the chart'\''s appVersion' "$$(sed -n 's/^appVersion: *v//p' $(CHART)/Chart.yaml)"; \
 	for file in deploy/kubewarden/*/*.yaml deploy/kubewarden/policies.yml; do \
-	  for tag in $$(sed -n 's/.*module: .*azure-workload-identity:v//p' $$file); do check $$file $$tag; done; \
+	  for tag in $$(sed -n 's/.*: registry:.*azure-workload-identity:v//p' $$file); do check $$file $$tag; done; \
 	done; \
-	echo "everything names version $$wanted"
+	[ $$differ = 0 ] || exit 1; echo "everything names version $$wanted"
 	@artifacthub/render readme | diff artifacthub/README.md - || { echo 'run: make artifacthub'; exit 1; }
 
 .PHONY: deny

@@ -19,6 +19,9 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 
 #[cfg(target_env = "musl")]
+use musl_memory as _;
+
+#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -68,10 +68,7 @@ impl WebhookProcess {
         let folder = tempfile::tempdir()?;
         write_certificate(folder.path(), certificate)?;
         let mut command = Command::new(program);
-        command
-            .args(["--cert-check-interval", "100ms", "--disable-cert-rotation", "--webhook-cert-dir"])
-            .arg(folder.path())
-            .args(flags);
+        command.args(["--disable-cert-rotation", "--webhook-cert-dir"]).arg(folder.path()).args(flags);
         Self::spawn(command, folder, api_server).await
     }
 

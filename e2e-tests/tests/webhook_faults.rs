@@ -108,7 +108,9 @@ const NO_FAILURE: Vec<String> = Vec::new();
 async fn swapping_the_certificate_fails_no_admission() {
     let api_server = api_server();
     let certificates: Vec<_> = (0..6).map(|_| new_certificate().unwrap()).collect();
-    let webhook = WebhookProcess::start(&api_server, &certificates[0], &[]).await.unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificates[0], &["--cert-check-interval", "100ms"])
+        .await
+        .unwrap();
     let trusted = certificates.iter().map(|certificate| certificate.cert.der().clone());
     let caller = Caller::new(webhook.address, trusted).unwrap();
     let load = Load::start(&caller, 4, false);

@@ -186,6 +186,14 @@ struct CertificateArguments {
 }
 
 impl CertificateArguments {
+    /// A new authority has to sign before the one before it ends.
+    fn check_lives(&self) -> Result<()> {
+        if self.ca_overlap >= self.ca_life / 3 {
+            bail!("--ca-overlap must be shorter than a third of --ca-life, when the next authority is made");
+        }
+        Ok(())
+    }
+
     fn clients(&self) -> Option<Clients> {
         self.client_ca_file.clone().map(|ca_file| Clients {
             ca_file,
@@ -249,10 +257,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(with_two_dashes(arguments)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to standard output and is no failure; clap knows which is which.
-            _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        // Help goes to standard output and is no failure; clap knows which is which.
+        Err(error) if error.use_stderr() => return fail(&anyhow!(in_one_line(&error)), USAGE),
+        Err(help) => {
+            _ = help.print();
+            return ExitCode::SUCCESS;
         }
     };
     match cli.command {
@@ -287,6 +296,14 @@ fn print_version() -> ExitCode {
     }
 }
 
+/// What is wrong with the command line, without the usage that clap adds.
+fn in_one_line(error: &clap::Error) -> String {
+    let whole = error.render().to_string();
+    let problem = whole.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = problem.trim_start_matches("error:").split_whitespace().collect();
+    format!("{}; --help tells more", words.join(" "))
+}
+
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     eprintln!("azwi-webhook: {error:#}");
     ExitCode::from(code)
@@ -319,6 +336,7 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     // The sidecar logs as the webhook does, where upstream's flag says how.
     let proxy_level = arguments.log_level.map(|level| ("proxy.logLevel", level.into())).into_iter().collect();
     let settings = arguments.settings.resolve(proxy_level)?;
+    arguments.certificates.check_lives()?;
     let limits = arguments.limits;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| DEFAULT_NAMESPACE.to_owned());
     let options = Options {
@@ -366,6 +384,27 @@ mod tests {
     fn parsed(line: &str) -> Cli {
         let arguments = format!("azwi-webhook {line}");
         Cli::try_parse_from(with_two_dashes(arguments.split_whitespace().map(OsString::from))).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        for (line, problem) in [
+            ("--bogus", "unexpected argument '--bogus' found"),
+            ("--max-body x", "invalid value 'x' for '--max-body"),
+            ("inject", "required arguments were not provided: --filename <FILE>"),
+        ] {
+            let arguments = format!("azwi-webhook {line}");
+            let error = Cli::try_parse_from(arguments.split_whitespace()).unwrap_err();
+            let said = super::in_one_line(&error);
+            assert!(said.contains(problem) && said.lines().count() == 1, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_overlap_longer_than_what_is_left_of_an_authority_is_refused() {
+        let lives = |line: &str| parsed(line).serve.certificates.check_lives().is_ok();
+        assert!(lives("") && lives("--ca-life 9s --ca-overlap 2s"));
+        assert!(!lives("--ca-overlap 9000h") && !lives("--ca-life 9s --ca-overlap 3s"));
     }
 
     #[test]

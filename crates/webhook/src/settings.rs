@@ -97,8 +97,11 @@ fn text_variable(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Re
 fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read settings file {}", path.display()))?;
-    let settings: Value = serde_yaml::from_str(&text)
-        .with_context(|| format!("settings file {} is neither YAML nor JSON", path.display()))?;
+    // By way of YAML's own type, which refuses a key that is there twice.
+    let settings = serde_yaml::from_str::<serde_yaml::Value>(&text)
+        .with_context(|| format!("settings file {} cannot be read", path.display()))?;
+    let settings = serde_json::to_value(settings)
+        .with_context(|| format!("settings file {} has what JSON cannot have", path.display()))?;
     match settings {
         Value::Object(settings) => Ok(settings),
         Value::Null => Ok(Map::new()),

@@ -137,7 +137,12 @@ impl<'a> Value<'a> {
 
     /// Whether this is the string `text`.
     fn stands_for(&self, text: &str) -> bool {
-        if self.node().has_escapes { unescape(self.quoted()) == text } else { self.quoted() == text }
+        let node = self.node();
+        if node.has_escapes {
+            return unescape(self.quoted()) == text;
+        }
+        // Most keys are passed over, so their lengths are compared first.
+        (node.end - node.start) as usize == text.len() + 2 && self.quoted() == text
     }
 
     fn starts_with(&self, byte: u8) -> bool {

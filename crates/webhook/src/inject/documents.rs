@@ -63,6 +63,14 @@ pub fn yaml_of(json: &str) -> Result<String> {
 }
 
 impl Document {
+    /// Sees to it that a separator stands before the document, for one that comes after another file's.
+    #[must_use]
+    pub fn separated(self) -> Self {
+        // What comes before a file's own first separator is empty.
+        let lacks_one = self.separator.is_empty() && !self.content.is_empty();
+        Self { separator: if lacks_one { "---\n".to_owned() } else { self.separator }, ..self }
+    }
+
     /// The document's text, with this in place of its content.
     ///
     /// # Errors
@@ -114,6 +122,14 @@ mod tests {
         let json: Vec<_> = documents.iter().map(|document| document.json.as_deref()).collect();
         assert_eq!(json, [Some("{\"a\":1}"), Some("{\"b\":[\"x\",\"y\"]}"), None, Some("{\"c\": 1.50}")]);
         assert_eq!(documents[0].with_json(Some("{\"z\":1,\"a\":\"2\"}")).unwrap(), "z: 1\na: '2'\n");
+    }
+
+    #[test]
+    fn another_files_documents_are_separated_once() {
+        for (file, written) in [("a: 1\n", "---\na: 1\n"), ("---\na: 1\n", "---\na: 1\n")] {
+            let documents = split(file).unwrap().into_iter().map(super::Document::separated);
+            assert_eq!(documents.map(|it| it.with_json(None).unwrap()).collect::<String>(), written);
+        }
     }
 
     #[test]

@@ -78,7 +78,11 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
     let mut documents = Vec::new();
     for file in &arguments.files {
         let text = read(file)?;
-        documents.extend(documents::split(&text).with_context(|| format!("cannot read {}", file.display()))?);
+        let read = documents::split(&text).with_context(|| format!("cannot read {}", file.display()))?;
+        for (number, document) in read.into_iter().enumerate() {
+            let is_next_file = number == 0 && !documents.is_empty();
+            documents.push(if is_next_file { document.separated() } else { document });
+        }
     }
     let mut accounts = Accounts::new(&arguments.namespace);
     for document in &documents {
@@ -103,7 +107,12 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
         }
         is_admitted &= outcome.is_admitted;
         match arguments.output {
-            Output::Manifest => written.push_str(&document.with_json(outcome.json.as_deref())?),
+            Output::Manifest => {
+                if !written.is_empty() && !written.ends_with('\n') {
+                    written.push('\n');
+                }
+                written.push_str(&document.with_json(outcome.json.as_deref())?);
+            }
             Output::Patch => outcome.patches.iter().for_each(|patch| {
                 written.push_str(patch);
                 written.push('\n');
