@@ -1,6 +1,7 @@
 # The webhook's image: one static program and nothing else. `make dist` leaves the programs in dist/<arch>/.
 FROM scratch
-ARG TARGETARCH=amd64
+# Given by BuildKit and buildah; a default would hide it from the former.
+ARG TARGETARCH
 # Beside the program, a link of the name that upstream's manifests start: /manager.
 COPY dist/${TARGETARCH}/ /
 # The allocator takes memory as it needs it: 10 MB when idle instead of 19 MB.

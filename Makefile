@@ -159,6 +159,8 @@ chart: ## Check the chart, and that the static manifests are what it gives (need
 	$(call say,the chart and the static manifests)
 	@if ! command -v helm >/dev/null; then echo 'SKIPPED chart: $(HELM_MISSING)'; else \
 	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example $(CHART) && \
+	  { ! helm template --kube-version 1.35.0 --set azureTenantID=contoso.example --set settings.optin=pod $(CHART) >/dev/null 2>&1 || \
+	    { echo 'the chart takes a setting that there is not'; exit 1; }; } && \
 	  deploy/webhook/render | diff -u $(STATIC_MANIFESTS) - || { echo 'run: make manifests'; exit 1; }; \
 	  echo '$(STATIC_MANIFESTS) is what the chart gives'; fi
 
@@ -197,8 +199,8 @@ drift: ## Check that all versions are the same (VERSION=0.1.0: are that one), an
 	check artifacthub/artifacthub-pkg.yml "$$(sed -n 's/^version: *//p' artifacthub/artifacthub-pkg.yml)"; \
 	check 'the chart' "$$(sed -n 's/^version: *//p' $(CHART)/Chart.yaml)"; \
 	check 'the chart'\''s appVersion' "$$(sed -n 's/^appVersion: *v//p' $(CHART)/Chart.yaml)"; \
-	for file in deploy/kubewarden/*/*.yaml deploy/kubewarden/policies.yml; do \
-	  for tag in $$(sed -n 's/.*: registry:.*azure-workload-identity:v//p' $$file); do check $$file $$tag; done; \
+	for file in deploy/kubewarden/*/*.yaml deploy/kubewarden/policies.yml docs/kubewarden.md; do \
+	  for tag in $$(sed -n 's/.*registry:.*azure-workload-identity:v\([0-9.]*[0-9]\).*/\1/p' $$file); do check $$file $$tag; done; \
 	done; \
 	[ $$differ = 0 ] || exit 1; echo "everything names version $$wanted"
 	@artifacthub/render readme | diff artifacthub/README.md - || { echo 'run: make artifacthub'; exit 1; }

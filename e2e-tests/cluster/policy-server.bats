@@ -82,11 +82,21 @@ teardown_file() {
   kubectl delete mutatingwebhookconfiguration azure-workload-identity azure-workload-identity-service-accounts
   kubectl delete validatingwebhookconfiguration azure-workload-identity-advice
   kubectl delete -f deploy/kubewarden/base/permissions.yaml
-  kubectl delete namespace kubewarden "$demo" --wait=false
+  kubectl delete namespace kubewarden azure-wi-demo "$demo" --ignore-not-found --wait=false
 }
 
 @test "the walk-through ends with a container that has its variables and its token" {
   demo_runs_with_its_identity
+}
+
+@test "what docs/kubewarden.md has people paste gives a pod its identity" {
+  cd "$BATS_TEST_DIRNAME/../.."
+  e2e-tests/docs/commands docs/kubewarden.md | sed -n '/^kubectl create namespace azure-wi-demo/,$p' >"$BATS_TEST_TMPDIR/commands"
+  cat "$BATS_TEST_TMPDIR/commands"
+  run --separate-stderr bash -euo pipefail "$BATS_TEST_TMPDIR/commands"
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [[ $output == *"value: 5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"* ]]
 }
 
 @test "a labelled service account opts in a pod that is not labelled" {

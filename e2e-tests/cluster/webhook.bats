@@ -29,7 +29,7 @@ setup_file() {
 }
 
 teardown_file() {
-  kubectl delete namespace "$demo" --wait=false
+  kubectl delete namespace "$demo"
   helm uninstall azwi --namespace "$system"
   kubectl delete namespace "$system" --wait=false
 }
@@ -94,6 +94,7 @@ under_load() {
   local load=$!
   sleep 2
   "${@:2}"
+  kill -0 "$load" || { echo "the load ended before what it is there for"; return 1; }
   wait "$load" || { cat "$BATS_TEST_TMPDIR/load"; return 1; }
   echo "# $(tail -n 1 "$BATS_TEST_TMPDIR/load")" >&3
 }
@@ -142,10 +143,13 @@ restart() {
   helm_webhook upgrade --reuse-values --set-json 'extraArgs=[]'
   available 90s
   allowed() { kubectl auth can-i "$@" --as="system:serviceaccount:$system:azure-wi-webhook-admin" >/dev/null; }
-  allowed get serviceaccounts -A && allowed list serviceaccounts -A && allowed watch serviceaccounts -A
+  allowed get serviceaccounts -A
+  allowed list serviceaccounts -A
+  allowed watch serviceaccounts -A
   allowed get "mutatingwebhookconfigurations/$configuration"
   allowed patch "mutatingwebhookconfigurations/$configuration"
-  allowed get secrets/azure-wi-webhook-ca -n "$system" && allowed update secrets/azure-wi-webhook-ca -n "$system"
+  allowed get secrets/azure-wi-webhook-ca -n "$system"
+  allowed update secrets/azure-wi-webhook-ca -n "$system"
   run ! allowed get secrets/other -n "$system"
   run ! allowed list secrets -n "$system"
   run ! allowed create secrets -n "$system"

@@ -229,7 +229,14 @@ async fn only_callers_with_a_certificate_are_answered_where_one_is_demanded() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.crt");
     std::fs::write(&file, old.certificate.pem()).unwrap();
-    let flags = ["--client-ca-file", file.to_str().unwrap(), "--client-allowed-name", "other,kube-apiserver"];
+    let flags = [
+        "--client-ca-file",
+        file.to_str().unwrap(),
+        "--client-allowed-name",
+        "other,kube-apiserver",
+        "--cert-check-interval",
+        "100ms",
+    ];
     let api_server = api_server();
     let certificate = new_certificate().unwrap();
     let webhook = WebhookProcess::start(&api_server, &certificate, &flags).await.unwrap();
@@ -332,7 +339,7 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
-    const OUTAGE: Duration = Duration::from_secs(60);
+    const OUTAGE: Duration = Duration::from_mins(1);
     let api_server = api_server();
     let certificate = new_certificate().unwrap();
     let webhook = WebhookProcess::start(&api_server, &certificate, &[]).await.unwrap();
@@ -380,6 +387,51 @@ async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
     tokio::time::timeout(Duration::from_secs(45), is_changed).await.expect("changes are seen again");
     load.more_answers(50).await;
     assert_eq!(load.stop().await, NO_FAILURE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let certificate = new_certificate().unwrap();
+    let webhook =
+        WebhookProcess::start(&api_server(), &certificate, &["--header-timeout", "300ms"]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let mut connection = caller.connect().await.unwrap();
+    assert_eq!(connection.review(review()).await.unwrap().status, 200);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(connection.review(review()).await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_hang_up_are_not_counted_as_in_flight() {
+    let api_server = api_server();
+    let certificate = new_certificate().unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &[]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    api_server.answer_reads(false);
+    let waiting = tokio::spawn(async move { caller.review(review_for("unknown")).await });
+    let in_flight = async |webhook: &WebhookProcess| webhook.metric("azwi_requests_in_flight").await.unwrap();
+    webhook.wait_until("busy", async |webhook| in_flight(webhook).await >= 1.0).await.unwrap();
+    waiting.abort();
+    webhook.wait_until("idle", async |webhook| in_flight(webhook).await < 1.0).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_beyond_what_may_be_read_at_a_time_are_refused_at_once() {
+    let certificate = new_certificate().unwrap();
+    let flags = ["--max-body", "1000000", "--max-bodies", "1000000"];
+    let webhook = WebhookProcess::start(&api_server(), &certificate, &flags).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    let mut trickle = caller.stream().await.unwrap();
+    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
+    trickle.write_all(head.as_bytes()).await.unwrap();
+    trickle.flush().await.unwrap();
+    let large = format!("{}{}", review(), " ".repeat(200_000));
+    let is_refused = async |_: &WebhookProcess| caller.review(large.clone()).await.unwrap().status == 503;
+    webhook.wait_until("full", is_refused).await.unwrap();
+    assert_eq!(caller.review(review()).await.unwrap().status, 200, "small ones are answered");
+    drop(trickle);
+    let is_answered = async |_: &WebhookProcess| caller.review(large.clone()).await.unwrap().status == 200;
+    webhook.wait_until("empty again", is_answered).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

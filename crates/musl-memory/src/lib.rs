@@ -168,9 +168,7 @@ mod tests {
             length in prop_oneof![0..=70_usize, 0..=LONG + 100],
         ) {
             let mut expected = bytes.clone();
-            for place in 0..length {
-                expected[to + place] = bytes[from + place];
-            }
+            expected[to..to + length].copy_from_slice(&bytes[from..from + length]);
             let mut copied = bytes;
             let start = copied.as_mut_ptr();
             // SAFETY: both places end before the vector does.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use azwi_mutation::{Admission, Answer, Config, Denial, Json, PendingAdmission, ServiceAccountLookup};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -16,6 +17,22 @@ use crate::service_accounts::ServiceAccounts;
 
 /// What is left of the API server's patience for the way back.
 const MARGIN: Duration = Duration::from_millis(250);
+
+/// One in a gauge, for as long as this lives.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// Everything that answering needs.
 pub struct Admissions {
@@ -58,11 +75,11 @@ impl Admissions {
             let answer = pending.answer(overloaded);
             return (answer.map_err(|denial| Denial { code: 503, ..denial }), "shed");
         };
-        self.metrics.in_flight.inc();
-        let found =
+        // Counted down also when the caller hangs up and this is dropped.
+        let in_flight = Counted::new(&self.metrics.in_flight);
+        let (found, source) =
             self.service_accounts.lookup(pending.namespace(), pending.service_account_name(), deadline).await;
-        self.metrics.in_flight.dec();
-        let (found, source) = found;
+        drop(in_flight);
         let reason = match &found {
             ServiceAccountLookup::Found(_) => "found",
             ServiceAccountLookup::Missing => "missing",

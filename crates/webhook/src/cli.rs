@@ -18,7 +18,7 @@ use crate::inject::{self, InjectArguments};
 use crate::limits::Limits;
 use crate::serve::{self, CertificateSource, Clients, Options};
 use crate::server::TlsVersion;
-use crate::settings::{Flags, Resolved, resolve};
+use crate::settings::{Resolved, resolve};
 use crate::telemetry::{self, LogLevel};
 use crate::version::BUILD;
 
@@ -90,7 +90,7 @@ impl SettingsArguments {
     ///
     /// # Errors
     /// As [`resolve`].
-    pub fn resolve(&self, more: Flags) -> Result<Resolved> {
+    pub fn resolve(&self, proxy_log_level: Option<&str>) -> Result<Resolved> {
         let flags = [
             ("tenantId", &self.tenant_id),
             ("audience", &self.audience),
@@ -104,7 +104,12 @@ impl SettingsArguments {
             let value = value.as_deref().filter(|value| !value.is_empty())?;
             Some((key, Value::from(value)))
         });
-        resolve(self.settings.as_deref(), |name| std::env::var_os(name), given.chain(more).collect())
+        resolve(
+            self.settings.as_deref(),
+            |name| std::env::var_os(name),
+            given.collect(),
+            &[("proxy.logLevel", proxy_log_level)],
+        )
     }
 }
 
@@ -165,7 +170,7 @@ struct CertificateArguments {
     /// How often files, Secret and caBundle are looked at.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     cert_check_interval: Duration,
-    /// Secret in the webhook's namespace that keeps its certificate authority. It is made where it is missing at the start.
+    /// Secret in the webhook's namespace that keeps its certificate authority. The chart makes an empty one.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-ca")]
     ca_secret: String,
     /// MutatingWebhookConfiguration whose caBundle is kept right.
@@ -188,6 +193,9 @@ struct CertificateArguments {
 impl CertificateArguments {
     /// A new authority has to sign before the one before it ends.
     fn check_lives(&self) -> Result<()> {
+        if self.cert_check_interval.is_zero() {
+            bail!("--cert-check-interval must be longer than 0s");
+        }
         if self.ca_overlap >= self.ca_life / 3 {
             bail!("--ca-overlap must be shorter than a third of --ca-life, when the next authority is made");
         }
@@ -224,10 +232,13 @@ struct LimitArguments {
     /// Largest body of a request in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     max_body: usize,
+    /// Bodies above 64 KiB of all requests together in bytes; more are answered at once with status 503.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().all_bodies_bytes)]
+    max_bodies: usize,
     /// Largest head of a request in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
     max_header: usize,
-    /// How long a client may take for a request's head.
+    /// How long a client may take for the head of its first request.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     header_timeout: Duration,
     /// How long a client may take for a request's body.
@@ -275,13 +286,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Go's flags have one dash or two; clap would read one as a heap of short flags.
 fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    arguments.into_iter().map(|argument| {
-        let is_long = argument.to_str().is_some_and(|text| {
-            let mut characters = text.chars();
-            characters.next() == Some('-')
-                && characters.next().is_some_and(|c| c.is_ascii_alphabetic())
-                && characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '-')
-        });
+    let mut is_gos = true;
+    arguments.into_iter().map(move |argument| {
+        // That subcommand is this program's own, and has short flags with values.
+        is_gos &= argument != "inject";
+        let is_long = is_gos
+            && argument.to_str().is_some_and(|text| {
+                let mut characters = text.chars();
+                characters.next() == Some('-')
+                    && characters.next().is_some_and(|c| c.is_ascii_alphabetic())
+                    && characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '-')
+            });
         if is_long { ["-".into(), argument].into_iter().collect() } else { argument }
     })
 }
@@ -333,9 +348,8 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     if !arguments.metrics_backend.eq_ignore_ascii_case("prometheus") {
         bail!("unsupported metrics backend: {}; it must be prometheus", arguments.metrics_backend);
     }
-    // The sidecar logs as the webhook does, where upstream's flag says how.
-    let proxy_level = arguments.log_level.map(|level| ("proxy.logLevel", level.into())).into_iter().collect();
-    let settings = arguments.settings.resolve(proxy_level)?;
+    // The sidecar logs as the webhook does, unless the settings say otherwise.
+    let settings = arguments.settings.resolve(arguments.log_level.as_deref())?;
     arguments.certificates.check_lives()?;
     let limits = arguments.limits;
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| DEFAULT_NAMESPACE.to_owned());
@@ -351,6 +365,7 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
         drain: arguments.drain,
         limits: Limits {
             body_bytes: limits.max_body,
+            all_bodies_bytes: limits.max_bodies,
             header_bytes: limits.max_header,
             header_time: limits.header_timeout,
             body_time: limits.body_timeout,

@@ -18,6 +18,11 @@ use crate::service_accounts::Cache;
 /// Service accounts in one answer to a list. What a page takes while it is read is never given back, so pages are small.
 const PAGE_SIZE: u32 = 100;
 
+/// How long its version may take.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an API server may say nothing; watches last five minutes at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(305);
+
 /// Native sidecars are on by default from this minor version of Kubernetes 1 on, as upstream decides it.
 const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
 
@@ -36,6 +41,8 @@ pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
     };
     // A connection that hangs must not outlast the next try; watches have their own, longer time.
     config.connect_timeout = Some(Duration::from_secs(5));
+    // An API server that accepts and says nothing; it ends a watch itself before that.
+    config.read_timeout = Some(READ_TIMEOUT);
     Ok(Client::try_from(config)?)
 }
 
@@ -74,7 +81,7 @@ pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>, metrics: 
 
 /// Whether the API server is new enough for native sidecars; none when it does not say.
 pub async fn has_native_sidecars(client: &Client) -> Option<bool> {
-    let version = client.apiserver_version().await.ok()?;
+    let version = tokio::time::timeout(VERSION_TIMEOUT, client.apiserver_version()).await.ok()?.ok()?;
     is_native_sidecar_version(&version.major, &version.minor)
 }
 

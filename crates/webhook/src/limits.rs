@@ -7,9 +7,11 @@ use std::time::Duration;
 pub struct Limits {
     /// Largest body of a request in bytes.
     pub body_bytes: usize,
+    /// Bodies above 64 KiB of all requests that are being read or answered, together, in bytes.
+    pub all_bodies_bytes: usize,
     /// Largest head of a request in bytes.
     pub header_bytes: usize,
-    /// How long a client may take for a request's head.
+    /// How long a client may take for the head of its first request.
     pub header_time: Duration,
     /// How long a client may take for a request's body.
     pub body_time: Duration,
@@ -27,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 7 * 1024 * 1024,
+            all_bodies_bytes: 24 * 1024 * 1024,
             header_bytes: 64 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),

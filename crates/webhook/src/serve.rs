@@ -32,6 +32,8 @@ use crate::version::BUILD;
 
 /// How often the API server's version is asked for.
 const VERSION_INTERVAL: Duration = Duration::from_mins(10);
+/// How soon it is asked again while it has not answered.
+const VERSION_RETRY: Duration = Duration::from_secs(5);
 
 /// Everything that a process needs to be told.
 #[derive(Debug)]
@@ -158,7 +160,14 @@ fn listen(address: &str) -> Result<TcpListener> {
 }
 
 async fn serve_plain(listener: TcpListener, router: axum::Router) {
-    let served = async { axum_server::from_tcp(listener)?.serve(router.into_make_service()).await };
+    let served = async {
+        let limits = Limits::default();
+        let mut server =
+            axum_server::from_tcp(listener)?.http1_only().first_request_timeout(limits.header_time);
+        // As well how long a connection may be idle.
+        server.http_builder().http1().header_read_timeout(limits.header_time);
+        server.serve(router.into_make_service()).await
+    };
     if let Err(error) = served.await {
         warn!(%error, "health or metrics are not served any more");
     }
@@ -167,7 +176,8 @@ async fn serve_plain(listener: TcpListener, router: axum::Router) {
 /// Keeps the decision about native sidecars in step with the API server, which may be upgraded under this process.
 async fn follow_version(client: Client, admissions: Arc<Admissions>) {
     loop {
-        if let Some(native) = has_native_sidecars(&client).await {
+        let answered = has_native_sidecars(&client).await;
+        if let Some(native) = answered {
             let config = admissions.config.load();
             let followed = azwi_mutation::Config::clone(&config).with_native_sidecar(native);
             if followed != **config {
@@ -175,7 +185,7 @@ async fn follow_version(client: Client, admissions: Arc<Admissions>) {
                 admissions.config.store(Arc::new(followed));
             }
         }
-        tokio::time::sleep(VERSION_INTERVAL).await;
+        tokio::time::sleep(if answered.is_some() { VERSION_INTERVAL } else { VERSION_RETRY }).await;
     }
 }
 

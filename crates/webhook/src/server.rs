@@ -6,9 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
@@ -26,7 +27,7 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -38,9 +39,17 @@ use crate::metrics::{Metrics, Outcome};
 /// The path that upstream's manifests name.
 pub const PATH: &str = "/mutate-v1-pod";
 
+/// How long a connection is kept open for the next request, at least.
+const KEPT_FOR: Duration = Duration::from_mins(2);
+/// Larger bodies than this share what may be read at a time, in parts of this size. Smaller ones, as most are, cannot be
+/// kept out by a few large ones that take their time.
+const BODY_PART: usize = 64 * 1024;
+
 struct Shared {
     admissions: Arc<Admissions>,
     limits: Limits,
+    /// Parts of large bodies that may still be read.
+    body_parts: Semaphore,
 }
 
 /// The oldest version of TLS that is spoken.
@@ -104,14 +113,18 @@ pub async fn serve(
     server
         .http_builder()
         .http1()
-        .header_read_timeout(limits.header_time)
+        // This one also runs while a connection that is kept waits for its next request: Go keeps it for 90 seconds, and
+        // would lose the request that meets our close.
+        .header_read_timeout(limits.header_time.max(KEPT_FOR))
         .max_buf_size(limits.header_bytes.max(8192));
     server.serve(router(admissions, limits).into_make_service()).await
 }
 
 /// The routes, without TLS.
 pub fn router(admissions: Arc<Admissions>, limits: Limits) -> Router {
-    let shared = Arc::new(Shared { admissions, limits });
+    // The largest body that is allowed always fits when there is no other.
+    let body_parts = Semaphore::new(limits.all_bodies_bytes.max(limits.body_bytes).div_ceil(BODY_PART));
+    let shared = Arc::new(Shared { admissions, limits, body_parts });
     let wrong_method = || async { (StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n") };
     Router::new()
         .route(PATH, post(mutate).fallback(wrong_method))
@@ -119,6 +132,17 @@ pub fn router(admissions: Arc<Admissions>, limits: Limits) -> Router {
             (StatusCode::NOT_FOUND, format!("there is nothing here; the webhook is at {PATH}\n"))
         })
         .with_state(shared)
+}
+
+impl Shared {
+    /// A place for a request's body among all that are read at a time; none if there is no room.
+    fn parts_for(&self, request: &Request) -> Option<SemaphorePermit<'_>> {
+        let length = request.body().size_hint().upper().and_then(|length| usize::try_from(length).ok());
+        // A body that is too large is refused while it is read, and one of unknown length may be the largest.
+        let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes);
+        let parts = if length <= BODY_PART { 0 } else { length.div_ceil(BODY_PART) };
+        self.body_parts.try_acquire_many(u32::try_from(parts).ok()?).ok()
+    }
 }
 
 async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -154,6 +178,11 @@ async fn answer(shared: &Shared, request: Request) -> Response {
     }
     let timeout = request.uri().query().and_then(timeout_parameter);
     let patience = timeout.unwrap_or(shared.limits.request_time);
+    let Some(_parts) = shared.parts_for(&request) else {
+        metrics.shed.inc();
+        let why = "the webhook has too many requests to read\n";
+        return refuse(metrics, StatusCode::SERVICE_UNAVAILABLE, "shed", why);
+    };
     let body = match read_body(request.into_body(), shared.limits).await {
         Ok(body) => body,
         Err((status, reason, why)) => return refuse(metrics, status, reason, &why),

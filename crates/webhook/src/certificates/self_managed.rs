@@ -27,6 +27,8 @@ use crate::metrics::Metrics;
 const FIELD_MANAGER: &str = "azwi-webhook";
 /// How soon another try is made while there is no certificate at all.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// How long one look at everything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many replicas may write the Secret in between before a try counts as failed.
 const TRIES: usize = 5;
 
@@ -54,9 +56,12 @@ enum KeepError {
     #[error("MutatingWebhookConfiguration {name}: {source}")]
     WebhookConfiguration { name: String, source: kube::Error },
     #[error(
-        "Secret {name} is gone; the certificate in use stays, and a new Secret is made when it has to be renewed"
+        "Secret {name} is gone; the certificate in use stays until it ends. Create an empty Secret of that name, or upgrade \
+         the Helm release, which does"
     )]
     Gone { name: String },
+    #[error("the API server does not answer")]
+    Silent,
     #[error("Secret {name} is written by others all the time")]
     Contended { name: String },
     #[error(transparent)]
@@ -79,8 +84,8 @@ pub async fn keep_self_managed(
     };
     let mut leaf = None;
     loop {
-        let kept = keeper.keep(&mut leaf).await;
-        if let Err(error) = &kept {
+        let kept = tokio::time::timeout(PATIENCE, keeper.keep(&mut leaf)).await;
+        if let Err(error) = kept.unwrap_or(Err(KeepError::Silent)) {
             warn!(%error, "certificates could not be looked after; the next try follows");
             keeper.metrics.reloaded("failure");
         }

@@ -30,8 +30,8 @@ impl Accounts {
     /// Takes in the service accounts of a document, in a List or not.
     pub fn add(&mut self, document: &Document) {
         let Some(json) = document.json.as_deref().and_then(|json| Json::parse(json).ok()) else { return };
-        for object in items(json.root()) {
-            if text_of(object, &["kind"]) == "ServiceAccount" {
+        for (kind, object) in items(json.root()) {
+            if kind == "ServiceAccount" {
                 self.add_object(object);
             }
         }

@@ -74,7 +74,7 @@ pub fn run(arguments: &InjectArguments) -> ExitCode {
 
 /// Whether nothing was denied.
 fn inject(arguments: &InjectArguments) -> Result<bool> {
-    let config = arguments.settings.resolve(Vec::new())?.config;
+    let config = arguments.settings.resolve(None)?.config;
     let mut documents = Vec::new();
     for file in &arguments.files {
         let text = read(file)?;

@@ -32,13 +32,16 @@ fn pod_path(kind: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// The objects of a document: the items of a List, or the one that it is.
-pub fn items(root: Value<'_>) -> Vec<Value<'_>> {
-    let is_list = text_of(root, &["kind"]) == "List";
-    match root.get("items").filter(|_| is_list) {
-        Some(items) => items.elements().collect(),
-        None => vec![root],
-    }
+/// The objects of a document with their kinds: the items of a List, or the one that it is.
+pub fn items(root: Value<'_>) -> Vec<(String, Value<'_>)> {
+    let kind = text_of(root, &["kind"]);
+    let Some(items) = root.get("items").filter(|_| kind.ends_with("List")) else { return vec![(kind, root)] };
+    let kind_of_item = |item| {
+        let own = text_of(item, &["kind"]);
+        // The items of a PodList need not say what they are.
+        if own.is_empty() { kind.trim_end_matches("List").to_owned() } else { own }
+    };
+    items.elements().map(|item| (kind_of_item(item), item)).collect()
 }
 
 /// The text at a path, empty if there is none.
@@ -69,8 +72,8 @@ pub fn inject(
     let json = Json::parse(text).map_err(|problem| anyhow!(problem))?;
     // From the last to the first, so that the places of those before stay as they are.
     let mut changed = text.to_owned();
-    for object in items(json.root()).into_iter().rev() {
-        let Some(path) = pod_path(&text_of(object, &["kind"])) else { continue };
+    for (kind, object) in items(json.root()).into_iter().rev() {
+        let Some(path) = pod_path(&kind) else { continue };
         let Some(pod) = path.iter().try_fold(object, |value, key| value.get(key)) else { continue };
         let namespace = text_of(object, &["metadata", "namespace"]);
         let namespace = if namespace.is_empty() { default_namespace } else { &namespace };
