@@ -45,17 +45,18 @@ impl Index<'_> {
     /// Reads the whole text; nothing if it is no JSON.
     fn read(&mut self) -> Option<()> {
         // The objects and arrays that are not closed yet.
-        let mut open: Vec<usize> = Vec::new();
+        let mut open: Vec<(usize, u8)> = Vec::with_capacity(16);
         loop {
             let first = self.next_byte()?;
             match first {
                 b'"' => self.string()?,
                 b'{' | b'[' => {
-                    open.push(self.nodes.len());
+                    let opened = self.nodes.len();
                     self.node(1, false);
                     if self.next_byte()? == closing(first) {
-                        self.close(open.pop()?);
+                        self.close(opened);
                     } else {
+                        open.push((opened, first));
                         self.key_of(first)?;
                         continue;
                     }
@@ -67,10 +68,9 @@ impl Index<'_> {
             }
             // A value has ended; what follows belongs to what it stands in.
             loop {
-                let Some(outer) = open.last().copied() else {
+                let Some((outer, bracket)) = open.last().copied() else {
                     return self.next_byte().is_none().then_some(());
                 };
-                let bracket = self.bracket(outer)?;
                 match self.next_byte()? {
                     b',' => {
                         self.at += 1;
@@ -115,11 +115,6 @@ impl Index<'_> {
         if let Some(node) = self.nodes.get_mut(opened) {
             (node.end, node.next) = (self.at as u32, next);
         }
-    }
-
-    /// The bracket that a node begins with.
-    fn bracket(&self, opened: usize) -> Option<u8> {
-        self.text.get(self.nodes.get(opened)?.start as usize).copied()
     }
 
     /// In an object a key and a colon come before the value.
@@ -172,17 +167,17 @@ impl Index<'_> {
     }
 
     fn string(&mut self) -> Option<()> {
-        let text = self.rest();
-        let (mut length, mut has_escapes) = (1, false);
+        let text = self.text;
+        let (mut end, mut has_escapes) = (self.at + 1, false);
         loop {
-            length += plain_length(text.get(length..)?);
-            match text.get(length)? {
+            end += plain_length(text.get(end..)?);
+            match text.get(end)? {
                 b'"' => break,
                 b'\\' => {
                     has_escapes = true;
-                    length += match text.get(length + 1)? {
+                    end += match text.get(end + 1)? {
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
-                        b'u' if text.get(length + 2..length + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
+                        b'u' if text.get(end + 2..end + 6)?.iter().all(u8::is_ascii_hexdigit) => 6,
                         _ => return None,
                     };
                 }
@@ -190,7 +185,7 @@ impl Index<'_> {
                 _ => return None,
             }
         }
-        self.node(length + 1, has_escapes);
+        self.node(end + 1 - self.at, has_escapes);
         Some(())
     }
 }
