@@ -13,7 +13,8 @@ setup() {
 }
 
 @test "every action is pinned by digest, with its version beside it" {
-  unpinned=$(grep -nE '^\s*(- )?uses:' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$' || true)
+  # Workflows of this repository are as new as the one that uses them.
+  unpinned=$(grep -nE '^\s*(- )?uses:' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$|uses: \./' || true)
   echo "$unpinned"
   [ -z "$unpinned" ]
 }
