@@ -2,19 +2,17 @@
 # The manifests of deploy/kubewarden as people apply them: rendered by kustomize, run by kwctl on this build.
 
 bats_require_minimum_version 1.5.0
+load helpers
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
   export RUST_BACKTRACE=0
-  if command -v kubectl >/dev/null; then render=(kubectl kustomize); else render=(kustomize build); fi
-  for tool in "${render[0]}" jq kwctl; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-  done
+  need kubectl jq kwctl
 }
 
 # The rendered sample's one policy of a name, with the module that was built here.
 policy() {
-  "${render[@]}" deploy/kubewarden/sample >"$BATS_TEST_TMPDIR/all.yaml"
+  kubectl kustomize deploy/kubewarden/sample >"$BATS_TEST_TMPDIR/all.yaml"
   awk -v RS='---\n' -v name="  name: $1\n" 'index($0, "kind: ClusterAdmissionPolicy") && index($0, name)' "$BATS_TEST_TMPDIR/all.yaml" |
     sed "s|module: .*|module: file://$PWD/annotated-policy.wasm|" >"$BATS_TEST_TMPDIR/policy.yaml"
   grep -c '^kind: ClusterAdmissionPolicy' "$BATS_TEST_TMPDIR/policy.yaml"
@@ -33,7 +31,7 @@ answers() {
 }
 
 @test "the sample renders to a policy server, its permissions and three policies, all of the sample's tenant" {
-  run --separate-stderr "${render[@]}" deploy/kubewarden/sample
+  run --separate-stderr kubectl kustomize deploy/kubewarden/sample
   [ "$status" -eq 0 ]
   kinds=$(grep '^kind: ' <<<"$output" | sort | uniq -c | xargs)
   [ "$kinds" = "3 kind: ClusterAdmissionPolicy 1 kind: ClusterRole 1 kind: ClusterRoleBinding 1 kind: PolicyServer 1 kind: ServiceAccount" ]

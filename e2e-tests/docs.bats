@@ -3,16 +3,11 @@
 # (docs/stand-ins.bash says how).
 
 bats_require_minimum_version 1.5.0
+load helpers
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
   export ROOT=$PWD
-}
-
-need() {
-  for tool in "$@"; do
-    command -v "$tool" >/dev/null || skip "$tool is not installed"
-  done
 }
 
 # Runs a document's console blocks, one after the other, in a copy of what they name.

@@ -2,22 +2,7 @@
 # The policy under the real policy-server, with policies.yml as shipped, reading service accounts from an API endpoint.
 
 bats_require_minimum_version 1.5.0
-
-free_port() {
-  local port
-  while port=$((RANDOM % 20000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-  echo "$port"
-}
-
-# Waits until a command succeeds, at most 30 seconds.
-eventually() {
-  for _ in $(seq 300); do
-    if "$@"; then return 0; fi
-    sleep 0.1
-  done
-  echo "never happened: $*"
-  return 1
-}
+load helpers
 
 # The shipped policies on this build, and each way to set them up wrongly.
 policies() {
@@ -37,10 +22,7 @@ policies() {
 
 setup_file() {
   cd "$BATS_TEST_DIRNAME/.."
-  for tool in policy-server kwctl jq curl; do
-    command -v "$tool" >/dev/null || export MISSING=$tool
-  done
-  [ -z "${MISSING:-}" ] || return 0
+  [ -z "$(missing policy-server kwctl jq curl)" ] || return 0
   # A backtrace would end up in the messages of host errors.
   export RUST_BACKTRACE=0 SERVER
   SERVER=http://127.0.0.1:$(free_port)
@@ -63,7 +45,7 @@ teardown_file() {
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
-  [ -z "${MISSING:-}" ] || skip "$MISSING is not installed (policy-server 1.35 or later: https://github.com/kubewarden/adm-controller)"
+  need policy-server kwctl jq curl
 }
 
 # The policy server's response to a fixture's request, after an optional change to the request; the patch decoded.

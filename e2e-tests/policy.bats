@@ -3,11 +3,11 @@
 # embedded host answers the same folders in e2e-tests/tests/fixtures.rs.
 
 bats_require_minimum_version 1.5.0
+load helpers
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
-  command -v kwctl >/dev/null || skip "kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli"
-  command -v jq >/dev/null || skip "jq is not installed: apt-get install jq"
+  need kwctl jq
   policy=annotated-policy.wasm
   # A backtrace would end up in the messages of host errors.
   export RUST_BACKTRACE=0

@@ -2,28 +2,11 @@
 # Publishing to a real OCI registry on the loopback, and what comes back from there.
 
 bats_require_minimum_version 1.5.0
-
-free_port() {
-  local port
-  while port=$((RANDOM % 20000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-  echo "$port"
-}
-
-eventually() {
-  for _ in $(seq 300); do
-    if "$@"; then return 0; fi
-    sleep 0.1
-  done
-  echo "never happened: $*"
-  return 1
-}
+load helpers
 
 setup_file() {
   cd "$BATS_TEST_DIRNAME/.."
-  for tool in kwctl docker-registry jq curl; do
-    command -v "$tool" >/dev/null || export MISSING=$tool
-  done
-  [ -z "${MISSING:-}" ] || return 0
+  [ -z "$(missing kwctl docker-registry jq curl)" ] || return 0
   local folder=$BATS_FILE_TMPDIR
   export HOST REFERENCE
   HOST=127.0.0.1:$(free_port)
@@ -45,11 +28,7 @@ teardown_file() {
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
-  case ${MISSING:-} in
-    "") ;;
-    kwctl) skip "kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)" ;;
-    *) skip "$MISSING is not installed: apt-get install $MISSING" ;;
-  esac
+  need kwctl docker-registry jq curl
 }
 
 manifest() {

@@ -2,13 +2,14 @@
 # The workflows of .github, which run nowhere else.
 
 bats_require_minimum_version 1.5.0
+load helpers
 
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
 }
 
 @test "actionlint has nothing to say" {
-  command -v actionlint >/dev/null || skip "actionlint is not installed: go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.8"
+  need actionlint
   actionlint
 }
 

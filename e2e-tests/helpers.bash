@@ -1,0 +1,48 @@
+# What the tests share.
+# shellcheck shell=bash
+
+how_to_install() {
+  case $1 in
+    kwctl) echo "https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)" ;;
+    policy-server) echo "https://github.com/kubewarden/adm-controller (1.35 or later)" ;;
+    kubectl) echo "https://kubernetes.io/docs/tasks/tools" ;;
+    helm) echo "https://helm.sh/docs/intro/install" ;;
+    actionlint) echo "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.8" ;;
+    envsubst) echo "apt-get install gettext-base" ;;
+    *) echo "apt-get install $1" ;;
+  esac
+}
+
+# The first of some programs that is not installed, and where to get it; nothing when all are there.
+missing() {
+  local tool
+  for tool in "$@"; do
+    if ! command -v "$tool" >/dev/null; then
+      echo "$tool is not installed: $(how_to_install "$tool")"
+      return
+    fi
+  done
+}
+
+# Skips a test that needs what is not there.
+need() {
+  local missing
+  missing=$(missing "$@")
+  [ -z "$missing" ] || skip "$missing"
+}
+
+free_port() {
+  local port
+  while port=$((RANDOM % 20000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  echo "$port"
+}
+
+# Waits until a command succeeds, at most 30 seconds.
+eventually() {
+  for _ in $(seq 300); do
+    if "$@"; then return 0; fi
+    sleep 0.1
+  done
+  echo "never happened: $*"
+  return 1
+}
