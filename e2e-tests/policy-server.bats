@@ -35,7 +35,7 @@ setup_file() {
   KUBECONFIG=$folder/kubeconfig policy-server --addr 127.0.0.1 --port "${SERVER##*:}" --readiness-probe-port "$(free_port)" \
     --policies "$folder/policies.yml" --policies-download-dir "$folder" >"$folder/policy-server.log" 2>&1 3>&- &
   echo $! >>"$folder/pids"
-  # A POST without a review is answered when all policies are there.
+  # It listens when all policies are there.
   eventually curl --silent --output /dev/null "$SERVER/validate/azure-workload-identity"
 }
 

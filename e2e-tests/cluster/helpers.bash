@@ -4,15 +4,7 @@
 tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
 client=5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1
 
-# Waits until a command succeeds, at most 30 seconds.
-eventually() {
-  for _ in $(seq 150); do
-    if "$@"; then return 0; fi
-    sleep 0.2
-  done
-  echo "never happened: $*"
-  return 1
-}
+source "${BASH_SOURCE[0]%/*}/../helpers.bash"
 
 # A service account with its annotation and label.
 demo_account() {
@@ -42,20 +34,38 @@ Y
 
 client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
 
-# A Deployment whose pods would be denied.
-bad_deployment_dry_run() {
+# A Deployment of labelled pods with a service account and, if given, annotations; only asked for.
+deployment_dry_run() {
+  local none='{}'
   kubectl -n "$demo" apply --dry-run=server -f - <<Y
 apiVersion: apps/v1
 kind: Deployment
-metadata: {name: bad}
+metadata: {name: asked}
 spec:
-  selector: {matchLabels: {app: bad}}
+  selector: {matchLabels: {app: asked}}
   template:
     metadata:
-      labels: {app: bad, azure.workload.identity/use: "true"}
-      annotations: {azure.workload.identity/service-account-token-expiration: "60"}
+      labels: {app: asked, azure.workload.identity/use: "true"}
+      annotations: ${2:-$none}
     spec: {serviceAccountName: $1, containers: [{name: c, image: x}]}
 Y
+}
+
+# A labelled pod whose service account has no client id is admitted, and its creator told.
+missing_client_id_is_warned_of() {
+  kubectl -n "$demo" create serviceaccount plain
+  run --separate-stderr pod_dry_run plain
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"Warning: AZWI001 service account $demo/plain has no client-id annotation"* ]]
+}
+
+# Whoever applies a Deployment whose pods would be denied is told so.
+denial_of_its_pods_is_told() {
+  demo_account applied "$client"
+  run --separate-stderr deployment_dry_run applied '{azure.workload.identity/service-account-token-expiration: "60"}'
+  echo "$output $stderr"
+  [ "$status" -eq 0 ]
+  [[ $stderr == *"AZWI012 pods of Deployment asked would be denied: token expiration 60 not valid"* ]]
 }
 
 # The walk-through: account, Deployment, a container that has its variables and a token of its service account.

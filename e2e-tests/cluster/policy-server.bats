@@ -105,18 +105,11 @@ teardown_file() {
 }
 
 @test "a labelled pod without its service account's client id is admitted with a warning" {
-  kubectl -n "$demo" create serviceaccount plain
-  run --separate-stderr pod_dry_run plain
-  [ "$status" -eq 0 ]
-  [[ $stderr == *"Warning: AZWI001 service account $demo/plain has no client-id annotation"* ]]
+  missing_client_id_is_warned_of
 }
 
 @test "a Deployment whose pods would be denied shows it at kubectl apply" {
-  demo_account applied "$client"
-  run --separate-stderr bad_deployment_dry_run applied
-  echo "$output $stderr"
-  [ "$status" -eq 0 ]
-  [[ $stderr == *"AZWI012 pods of Deployment bad would be denied: token expiration 60 not valid"* ]]
+  denial_of_its_pods_is_told
 }
 
 @test "the shipped permissions are what it needs, and no more" {

@@ -64,17 +64,11 @@ teardown_file() {
 }
 
 @test "a labelled pod without its service account's client id is admitted with a warning" {
-  kubectl -n "$demo" create serviceaccount plain
-  run --separate-stderr pod_dry_run plain
-  [ "$status" -eq 0 ]
-  [[ $stderr == *"Warning: AZWI001 service account "$demo"/plain has no client-id annotation"* ]]
+  missing_client_id_is_warned_of
 }
 
 @test "a Deployment whose pods would be denied shows it at kubectl apply" {
-  demo_account applied "$client"
-  run --separate-stderr bad_deployment_dry_run applied
-  [ "$status" -eq 0 ]
-  [[ $stderr == *"AZWI012 pods of Deployment bad would be denied: token expiration 60 not valid"* ]]
+  denial_of_its_pods_is_told
 }
 
 @test "a caBundle that somebody edited is healed" {
@@ -182,20 +176,6 @@ missed() {
   kubectl "${namespace[@]}" patch "$role" "$name" --type=json \
     -p "[{\"op\": \"replace\", \"path\": \"$path\", \"value\": $verbs}]" >/dev/null
   return $result
-}
-
-# A Deployment of pods whose service account does not exist. Of such pods the webhook would not hear.
-deployment_dry_run() {
-  kubectl -n "$demo" create --dry-run=server -f - <<Y
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: asked}
-spec:
-  selector: {matchLabels: {app: asked}}
-  template:
-    metadata: {labels: {app: asked, azure.workload.identity/use: "true"}}
-    spec: {serviceAccountName: $1, containers: [{name: c, image: x}]}
-Y
 }
 
 @test "without any one permission the webhook does not do its work" {

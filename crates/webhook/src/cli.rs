@@ -104,12 +104,7 @@ impl SettingsArguments {
             let value = value.as_deref().filter(|value| !value.is_empty())?;
             Some((key, Value::from(value)))
         });
-        resolve(
-            self.settings.as_deref(),
-            |name| std::env::var_os(name),
-            given.collect(),
-            &[("proxy.logLevel", proxy_log_level)],
-        )
+        resolve(self.settings.as_deref(), |name| std::env::var_os(name), given.collect(), proxy_log_level)
     }
 }
 

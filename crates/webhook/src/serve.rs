@@ -108,9 +108,12 @@ pub async fn run(options: Options) -> Result<()> {
         Readiness { admissions: Arc::clone(&admissions), certificates: Arc::clone(&certificates) };
 
     let mut background = JoinSet::new();
-    background.spawn(serve_plain(health, health_router(readiness)));
-    background
-        .spawn(serve_plain(metrics_listener, metrics_router(Arc::clone(&metrics), Arc::clone(&admissions))));
+    background.spawn(serve_plain(health, health_router(readiness), options.limits));
+    background.spawn(serve_plain(
+        metrics_listener,
+        metrics_router(Arc::clone(&metrics), Arc::clone(&admissions)),
+        options.limits,
+    ));
     background.spawn(watch_service_accounts(client.clone(), cache, Arc::clone(&metrics)));
     let (store, counters) = (Arc::clone(&certificates), Arc::clone(&metrics));
     match options.certificates {
@@ -159,9 +162,8 @@ fn listen(address: &str) -> Result<TcpListener> {
     listener.with_context(|| format!("cannot listen on {address}"))
 }
 
-async fn serve_plain(listener: TcpListener, router: axum::Router) {
+async fn serve_plain(listener: TcpListener, router: axum::Router, limits: Limits) {
     let served = async {
-        let limits = Limits::default();
         let mut server =
             axum_server::from_tcp(listener)?.http1_only().first_request_timeout(limits.header_time);
         // As well how long a connection may be idle.

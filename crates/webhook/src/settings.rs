@@ -33,7 +33,7 @@ pub struct Resolved {
     pub native_sidecar: Option<bool>,
 }
 
-/// Puts the sources together. `variable` reads the environment; `fallbacks` count where nothing else says something.
+/// Puts the sources together. `variable` reads the environment; `proxy_log_level` counts where nothing else names one.
 ///
 /// # Errors
 /// A source cannot be read, or a setting cannot be used: one line that names it.
@@ -41,7 +41,7 @@ pub fn resolve(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
     flags: Flags,
-    fallbacks: &[(&'static str, Option<&str>)],
+    proxy_log_level: Option<&str>,
 ) -> Result<Resolved> {
     let mut settings = match file {
         Some(path) => read_file(path)?,
@@ -72,12 +72,9 @@ pub fn resolve(
     for (key, value) in flags {
         put(&mut settings, key, value);
     }
-    for (key, value) in fallbacks {
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let is_said = Value::Object(settings.clone()).pointer(&pointer).is_some();
-        if let Some(value) = value.filter(|_| !is_said) {
-            put(&mut settings, key, value.into());
-        }
+    let has_log_level = settings.get("proxy").is_some_and(|proxy| proxy.get("logLevel").is_some());
+    if let Some(level) = proxy_log_level.filter(|_| !has_log_level) {
+        put(&mut settings, "proxy.logLevel", level.into());
     }
     let stack_file = text("AZURE_ENVIRONMENT_FILEPATH")?.filter(|_| is_azure_stack(&settings));
     if let Some(path) = stack_file.filter(|_| !settings.contains_key("authorityHost")) {
@@ -173,7 +170,7 @@ mod tests {
         let variable = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         };
-        resolve(None, variable, flags, &[]).map_err(|error| format!("{error:#}"))
+        resolve(None, variable, flags, None).map_err(|error| format!("{error:#}"))
     }
 
     fn config_text(variables: &[(&str, &str)], flags: Flags) -> String {
@@ -181,12 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fallback_counts_only_where_nothing_is_said() {
+    fn the_webhooks_log_level_is_the_proxys_only_where_nothing_is_said() {
         let level = |said: Option<&str>| {
             let flags = said.map(|said| ("proxy.logLevel", said.into())).into_iter().collect();
             let tenant = |name: &str| (name == "AZURE_TENANT_ID").then(|| OsString::from("a.example"));
-            let fallback = [("proxy.logLevel", Some("debug"))];
-            format!("{:?}", resolve(None, tenant, flags, &fallback).unwrap().config).contains("Debug")
+            format!("{:?}", resolve(None, tenant, flags, Some("debug")).unwrap().config).contains("Debug")
         };
         assert!(level(None) && !level(Some("trace")));
     }
@@ -203,7 +199,7 @@ mod tests {
         let mut file = tempfile();
         writeln!(file.1, "tenantId: file.example\nproxy: {{nativeSidecar: false}}").unwrap();
         let variable = |name: &str| (name == "PROXY_IMAGE").then(|| OsString::from("r.example/proxy:1"));
-        let resolved = resolve(Some(&file.0), variable, vec![], &[]).unwrap();
+        let resolved = resolve(Some(&file.0), variable, vec![], None).unwrap();
         let text = format!("{:?}", resolved.config);
         assert!(text.contains("file.example") && text.contains("r.example/proxy:1"), "{text}");
         assert_eq!(resolved.native_sidecar, Some(false));

@@ -3,6 +3,7 @@
 mod accounts;
 mod documents;
 mod objects;
+mod yaml;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
@@ -140,7 +141,7 @@ fn diff(document: &Document, json: Option<&str>) -> Result<String> {
     let Some(json) = json else { return Ok(String::new()) };
     // Both sides are written anew, so that only what is injected differs.
     let before = document.rewritten()?;
-    let after = documents::yaml_of(json)?;
+    let after = yaml::yaml_of(json)?;
     let name = document.name();
     let diff = similar::TextDiff::from_lines(&before, &after);
     let text = diff.unified_diff().header(&format!("{name} before"), &format!("{name} after")).to_string();
