@@ -31,9 +31,10 @@ need() {
   [ -z "$missing" ] || skip "$missing"
 }
 
+# A free port below those that the system gives to whoever asks, so that nobody takes it meanwhile.
 free_port() {
   local port
-  while port=$((RANDOM % 20000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  while port=$((RANDOM % 10000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
   echo "$port"
 }
 

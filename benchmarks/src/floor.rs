@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "azwi-floor")]
 struct Arguments {
-    /// Where to listen.
+    /// Where to listen; with port 0 the system picks one. Standard output tells which.
     #[arg(long)]
     address: SocketAddr,
     /// Folder with tls.crt and tls.key.
@@ -63,6 +63,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let router = Router::new().route("/mutate-v1-pod", post(answer));
     let tls = RustlsConfig::from_config(Arc::new(tls_config(&arguments.cert_dir)?));
     let listener = TcpListener::bind(arguments.address)?;
+    println!("{}", listener.local_addr()?);
     let acceptor = RustlsAcceptor::new(tls).acceptor(axum_server::accept::NoDelayAcceptor::new());
     let server = axum_server::from_tcp(listener)?.acceptor(acceptor).http1_only();
     Ok(server.serve(router.into_make_service()).await?)

@@ -6,14 +6,14 @@ mod process;
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e_tests::api_server::ApiServer;
 use e2e_tests::tls_client::{Caller, new_certificate};
-use e2e_tests::webhook::{WebhookProcess, free_address, write_certificate};
+use e2e_tests::webhook::{WebhookProcess, write_certificate};
 use http::Uri;
 use load::{Round, Shape, Target};
 use process::Process;
@@ -21,6 +21,7 @@ use rcgen::{CertifiedKey, KeyPair};
 use report::Figure;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// A review as the API server sends it: a Deployment's pod, 5.2 KiB.
@@ -273,22 +274,18 @@ impl Floor {
         write_certificate(folder.path(), certificate)?;
         let answer_file = folder.path().join("answer.json");
         std::fs::write(&answer_file, answer)?;
-        let address = free_address()?;
-        let child = Command::new(program)
-            .args(["--address", &address.to_string(), "--cert-dir"])
+        let mut child = Command::new(program)
+            .args(["--address", "127.0.0.1:0", "--cert-dir"])
             .arg(folder.path())
             .arg("--answer")
             .arg(answer_file)
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let floor = Self { child, address, _folder: folder };
-        for _ in 0..1000 {
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return Ok(floor);
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        bail!("{} does not listen on {address}", program.display())
+        let stdout = child.stdout.take().context("the floor has no output")?;
+        let line = BufReader::new(stdout).lines().next_line().await?;
+        let line = line.with_context(|| format!("{} does not listen", program.display()))?;
+        Ok(Self { child, address: line.parse()?, _folder: folder })
     }
 
     fn process(&self) -> Result<Process> {

@@ -1,6 +1,6 @@
 //! The real webhook: as a process of its own, or inside a test with a configuration that changes from case to case.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -86,10 +86,10 @@ impl WebhookProcess {
     async fn spawn(mut command: Command, folder: TempDir, api_server: &ApiServer) -> Result<Self> {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, api_server.kubeconfig())?;
-        let [address, health, metrics] = [free_address()?, free_address()?, free_address()?];
+        // Ports that the system picks: one picked here could be taken before the webhook has it.
+        let any = "127.0.0.1:0";
         let child = command
-            .args(["--webhook-addr", &address.to_string(), "--health-addr", &health.to_string()])
-            .args(["--metrics-addr", &metrics.to_string()])
+            .args(["--webhook-addr", any, "--health-addr", any, "--metrics-addr", any])
             .arg("--kubeconfig")
             .arg(&kubeconfig)
             .env("AZURE_TENANT_ID", "contoso.example")
@@ -97,7 +97,10 @@ impl WebhookProcess {
             .stderr(std::fs::File::create(folder.path().join("log"))?)
             .kill_on_drop(true)
             .spawn()?;
-        let process = Self { child, address, health, metrics, folder };
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut process = Self { child, address: any, health: any, metrics: any, folder };
+        process.wait_until("serving", async |webhook| webhook.log().contains(SERVING)).await?;
+        [process.address, process.health, process.metrics] = addresses(&process.log())?;
         process
             .wait_until("ready", async |webhook| {
                 webhook.get(webhook.health, "/readyz").await.is_ok_and(|it| it.0 == 200)
@@ -201,12 +204,18 @@ pub fn write_certificate(folder: &Path, certificate: &CertifiedKey<KeyPair>) -> 
     Ok(())
 }
 
-/// An address that is free now. Another program may take it before the webhook does; the test then says so.
-///
-/// # Errors
-/// There is no free port.
-pub fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// Ends the log's line that tells the addresses.
+const SERVING: &str = "\"message\":\"serving\"";
+
+/// Where a webhook serves reviews, health and metrics, by its log.
+fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
+    let line = log.lines().find(|line| line.contains(SERVING)).context("the log names no addresses")?;
+    let line: Value = serde_json::from_str(line)?;
+    let address = |name: &str| -> Result<SocketAddr> {
+        let text = line.get(name).and_then(Value::as_str).context("the log lacks an address")?;
+        Ok(text.parse()?)
+    };
+    Ok([address("address")?, address("health")?, address("metrics")?])
 }
 
 /// The webhook's program, beside the tests' own.

@@ -92,6 +92,8 @@ pub async fn run(options: Options) -> Result<()> {
     let webhook = listen(&options.webhook_addr)?;
     let health = listen(&options.health_addr)?;
     let metrics_listener = listen(&options.metrics_addr)?;
+    // Those of the sockets: port 0 asks the system for a free one.
+    let addresses = (webhook.local_addr()?, health.local_addr()?, metrics_listener.local_addr()?);
     let client = client(options.kubeconfig.as_deref()).await.context("cannot connect to the cluster")?;
 
     let metrics = Metrics::new();
@@ -143,7 +145,8 @@ pub async fn run(options: Options) -> Result<()> {
         options.lame_duck,
         options.drain,
     ));
-    info!(version = BUILD.build_version, address = options.webhook_addr, "serving");
+    let (address, health, metrics) = addresses;
+    info!(version = BUILD.build_version, %address, %health, %metrics, "serving");
     let tls = tls_config(options.tls_min_version, certificates, clients)?;
     serve_tls(webhook, tls, admissions, options.limits, handle).await.context("the server ended")?;
     stopper.abort();
