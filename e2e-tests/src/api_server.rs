@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use axum::routing::get;
 use axum_server::Handle;
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::sync::{broadcast, watch};
 
 use crate::api_objects::ApiObjects;
@@ -30,7 +31,18 @@ pub struct ApiServer {
     /// What the webhook writes.
     pub objects: ApiObjects,
     cluster: Arc<ClusterState>,
+    /// Never listens; keeps the port from others while this API server is away.
+    place: Arc<TcpSocket>,
     handle: Handle<SocketAddr>,
+}
+
+/// A socket at an address that several sockets of this program may have.
+fn shared_socket(address: SocketAddr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 struct ClusterState {
@@ -59,11 +71,13 @@ impl ApiServer {
             gets: AtomicUsize::new(0),
             answers_reads: watch::Sender::new(true),
         };
-        Self::listen(TcpListener::bind("127.0.0.1:0")?, Arc::new(cluster), ApiObjects::default())
+        let place = shared_socket((Ipv4Addr::LOCALHOST, 0).into())?;
+        Self::listen(Arc::new(place), Arc::new(cluster), ApiObjects::default())
     }
 
-    fn listen(listener: TcpListener, cluster: Arc<ClusterState>, objects: ApiObjects) -> Result<Self> {
-        let address = listener.local_addr()?;
+    fn listen(place: Arc<TcpSocket>, cluster: Arc<ClusterState>, objects: ApiObjects) -> Result<Self> {
+        let address = place.local_addr()?;
+        let listener = shared_socket(address)?.listen(1024)?.into_std()?;
         let handle = Handle::new();
         let router = Router::new()
             .route(
@@ -77,15 +91,15 @@ impl ApiServer {
             .merge(objects.router());
         let server = axum_server::from_tcp(listener)?.handle(handle.clone());
         tokio::spawn(server.serve(router.into_make_service()));
-        Ok(Self { address, objects, cluster, handle })
+        Ok(Self { address, objects, cluster, place, handle })
     }
 
     /// Ends, and starts again at the same place with the same content when the returned function is called.
     pub fn stop(self) -> impl FnOnce() -> Result<Self> {
-        let (address, cluster) = (self.address, Arc::clone(&self.cluster));
+        let (place, cluster) = (Arc::clone(&self.place), Arc::clone(&self.cluster));
         let objects = self.objects.clone();
         drop(self);
-        move || Self::listen(TcpListener::bind(address)?, cluster, objects)
+        move || Self::listen(place, cluster, objects)
     }
 
     /// A kubeconfig that leads here.
