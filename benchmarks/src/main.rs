@@ -51,6 +51,9 @@ struct Arguments {
     /// Requests of a round over connections that are kept; a tenth of it over new connections.
     #[arg(long, default_value_t = 20_000)]
     requests: usize,
+    /// Measure only the ways to send requests whose name contains this, such as `kept_connections`.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Another webhook to measure, such as `https://127.0.0.1:9443/mutate-v1-pod`; its certificate is not checked.
     #[arg(long, env = "PEER_URL", value_name = "URL")]
     peer_url: Option<Uri>,
@@ -142,7 +145,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     if let Some(url) = &arguments.peer_url {
         servers.push(peer::target(url, arguments.peer_pid.map(Process))?);
     }
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&arguments.only)) {
         say(scenario.name);
         let rounds = measure(&servers, scenario.shape(arguments.requests), arguments.rounds).await?;
         if let [webhook, others @ ..] = &*rounds {

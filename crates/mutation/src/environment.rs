@@ -58,7 +58,7 @@ impl<'a> Environment<'a> {
     /// The variables that are not `present` yet, whatever value those have there.
     #[must_use]
     pub fn missing(&self, present: &[EnvView<'_>]) -> Vec<EnvVar> {
-        let mut missing = Vec::new();
+        let mut missing = Vec::with_capacity(self.0.len());
         for (name, value) in &self.0 {
             if !present.iter().any(|variable| variable.name == *name) {
                 missing.push(variable(name, value));

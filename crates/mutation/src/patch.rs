@@ -1,7 +1,5 @@
 //! The change to a pod: RFC 6902 operations that only add, or replace what an earlier run injected.
 
-use std::fmt::Write as _;
-
 use k8s_openapi::api::core::v1::{Container, EnvVar, ProjectedVolumeSource, VolumeMount};
 use serde::{Serialize, Serializer};
 
@@ -97,7 +95,10 @@ impl Patch {
     /// # Errors
     /// None that is known: every fragment is plain data. The signature leaves the question to `serde_json`.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
+        // Room for what a pod with one container gets.
+        let mut json = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut json, self)?;
+        String::from_utf8(json).map_err(serde::ser::Error::custom)
     }
 
     pub(crate) fn add(&mut self, path: impl Into<String>, value: Fragment) {
@@ -132,8 +133,9 @@ impl Patch {
         if is_empty {
             self.add(path, list(elements));
         } else {
+            let path = [path, "/-"].concat();
             for value in elements {
-                self.add(format!("{path}/-"), element(value));
+                self.add(path.as_str(), element(value));
             }
         }
     }
@@ -141,8 +143,5 @@ impl Patch {
 
 /// JSON Pointer to a field of a container.
 pub(crate) fn container_path(list: &str, index: usize, field: &str) -> String {
-    let mut path = String::with_capacity(list.len() + field.len() + 8);
-    // Writing to a String cannot fail.
-    _ = write!(path, "/spec/{list}/{index}/{field}");
-    path
+    ["/spec/", list, "/", &index.to_string(), "/", field].concat()
 }

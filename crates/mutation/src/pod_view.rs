@@ -225,15 +225,17 @@ impl<'a> PodView<'a> {
     }
 }
 
-/// Reads one view from each object.
+/// Reads one view from each object in the array under `key`; none if there is no array.
 fn read_all<'a, T>(
-    objects: Vec<Value<'a>>,
+    parent: Value<'a>,
+    key: &str,
     read: fn(Value<'a>) -> Result<T, TypeError<'a>>,
 ) -> Result<Vec<T>, TypeError<'a>> {
+    let Some(array) = parent.optional_array(key)? else { return Ok(Vec::new()) };
     // Not `collect`: five copies of its machinery would be one percent of the wasm.
     let mut views = Vec::new();
-    for object in objects {
-        views.push(read(object)?);
+    for element in array.elements() {
+        views.push(read(element.object()?)?);
     }
     Ok(views)
 }
@@ -258,9 +260,9 @@ impl<'a> SpecView<'a> {
                 Some(os) => os.text_or_empty("name")?,
                 None => Cow::default(),
             },
-            init_containers: read_all(spec.objects("initContainers")?, ContainerView::read)?,
-            containers: read_all(spec.objects("containers")?, ContainerView::read)?,
-            volumes: read_all(spec.objects("volumes")?, VolumeView::read)?,
+            init_containers: read_all(spec, "initContainers", ContainerView::read)?,
+            containers: read_all(spec, "containers", ContainerView::read)?,
+            volumes: read_all(spec, "volumes", VolumeView::read)?,
         })
     }
 }
@@ -269,8 +271,8 @@ impl<'a> ContainerView<'a> {
     fn read(container: Value<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
             name: container.text_or_empty("name")?,
-            env: read_all(container.objects("env")?, EnvView::read)?,
-            volume_mounts: read_all(container.objects("volumeMounts")?, MountView::read)?,
+            env: read_all(container, "env", EnvView::read)?,
+            volume_mounts: read_all(container, "volumeMounts", MountView::read)?,
         })
     }
 }
@@ -317,7 +319,7 @@ impl<'a> VolumeView<'a> {
             projected: volume.optional_object("projected")?.map(ProjectedView::read).transpose()?,
             has_other_fields: volume
                 .members()
-                .any(|(key, value)| value.raw() != "null" && !matches!(&*key, "name" | "projected")),
+                .any(|(key, value)| !value.is_null() && !matches!(&*key, "name" | "projected")),
         })
     }
 
@@ -333,7 +335,7 @@ impl<'a> ProjectedView<'a> {
     fn read(projected: Value<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
             default_mode: projected.optional_integer("defaultMode")?,
-            sources: read_all(projected.objects("sources")?, ProjectionView::read)?,
+            sources: read_all(projected, "sources", ProjectionView::read)?,
         })
     }
 }
@@ -364,7 +366,7 @@ impl<'a> PrefixedEntries<'a> {
         let mut entries = Vec::new();
         if let Some(map) = metadata.optional_object(key)? {
             for (key, value) in map.members() {
-                let value = if value.raw() == "null" { Cow::default() } else { value.text()? };
+                let value = if value.is_null() { Cow::default() } else { value.text()? };
                 if key.starts_with(ANNOTATION_PREFIX) {
                     entries.push((key, value));
                 }

@@ -6,6 +6,10 @@
 /// fill a log.
 #[must_use]
 pub fn printable(text: &str, limit: usize) -> String {
+    // As names are.
+    if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len().min(limit * 4));
     let mut characters = text.chars().filter(|c| !is_unsafe(*c));
     for character in characters.by_ref().take(limit) {
@@ -26,7 +30,7 @@ fn is_unsafe(character: char) -> bool {
 /// `namespace/name`, cut so that a message stays one readable line.
 #[must_use]
 pub fn object_name(namespace: &str, name: &str) -> String {
-    format!("{}/{}", printable(namespace, 63), printable(name, 63))
+    [&*printable(namespace, 63), "/", &*printable(name, 63)].concat()
 }
 
 /// `text` as Go's `strconv.Quote` writes it, because upstream's parse errors quote values that way.

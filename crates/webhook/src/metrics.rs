@@ -54,7 +54,7 @@ struct ServiceName {
 /// Counters, gauges and histograms, and the registry that shows them.
 pub struct Metrics {
     registry: Registry,
-    mutation_seconds: Family<ServiceName, Histogram>,
+    mutation_seconds: Histogram,
     requests: Family<RequestLabels, Counter>,
     lookups: Family<LookupLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
@@ -91,12 +91,12 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::default();
-        let mutation_seconds =
-            Family::<ServiceName, Histogram>::new_with_constructor(|| Histogram::new(buckets()));
+        let mutations = Family::<ServiceName, Histogram>::new_with_constructor(|| Histogram::new(buckets()));
+        let mutation_seconds = mutations.get_or_create_owned(&ServiceName { service_name: "webhook" });
         registry.register(
             "azwi_mutation_request",
             "Distribution of how long it took for the azure-workload-identity mutation request",
-            mutation_seconds.clone(),
+            mutations,
         );
         macro_rules! registered {
             ($name:literal, $help:literal) => {{
@@ -161,7 +161,7 @@ impl Metrics {
     /// A request was answered.
     pub fn answered(&self, outcome: Outcome, reason: &'static str, seconds: f64) {
         self.requests.get_or_create(&RequestLabels { outcome, reason }).inc();
-        self.mutation_seconds.get_or_create(&ServiceName { service_name: "webhook" }).observe(seconds);
+        self.mutation_seconds.observe(seconds);
     }
 
     /// A service account was looked up.

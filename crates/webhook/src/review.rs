@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use azwi_mutation::{AdmissionRequest, Answer, Value};
+use azwi_mutation::{AdmissionRequest, Answer, Mutation, Value};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -64,10 +64,6 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -86,29 +82,44 @@ struct Status<'a> {
 /// None that is known; the question is `serde_json`'s.
 pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<String, serde_json::Error> {
     let response = match answer {
-        Ok(mutation) => {
-            let patch = (!mutation.patch.is_empty()).then(|| mutation.patch.to_json()).transpose()?;
-            Response {
-                uid,
-                allowed: true,
-                status: None,
-                patch_type: patch.is_some().then_some("JSONPatch"),
-                patch: patch.map(|patch| BASE64_STANDARD.encode(patch)),
-                audit_annotations: mutation.audit.iter().map(|(key, value)| (*key, value.as_str())).collect(),
-                warnings: mutation.warnings.iter().map(ToString::to_string).collect(),
-            }
-        }
+        Ok(mutation) => Response {
+            uid,
+            allowed: true,
+            status: None,
+            audit_annotations: mutation.audit.iter().map(|(key, value)| (*key, value.as_str())).collect(),
+            warnings: mutation.warnings.iter().map(ToString::to_string).collect(),
+        },
         Err(denial) => Response {
             uid,
             allowed: false,
             status: Some(Status { message: &denial.message, code: denial.code }),
-            patch: None,
-            patch_type: None,
             audit_annotations: BTreeMap::new(),
             warnings: Vec::new(),
         },
     };
-    serde_json::to_string(&ReviewAnswer { kind: "AdmissionReview", api_version, response })
+    let patch = match answer {
+        Ok(Mutation { patch, .. }) if !patch.is_empty() => Some(patch.to_json()?),
+        _ => None,
+    };
+    // Most answers without their patch are shorter than this.
+    let mut json = Vec::with_capacity(1024 + patch.as_ref().map_or(0, |patch| patch.len() / 3 * 4));
+    serde_json::to_writer(&mut json, &ReviewAnswer { kind: "AdmissionReview", api_version, response })?;
+    let mut text = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
+    if let Some(patch) = patch {
+        add_patch(&patch, &mut text);
+    }
+    Ok(text)
+}
+
+/// Puts the patch into an answer's text as the response's last fields. Base64 has nothing to escape, and `serde_json` would
+/// look for it in every byte.
+fn add_patch(patch: &str, answer: &mut String) {
+    const END: &str = "}}";
+    answer.truncate(answer.len() - END.len());
+    answer.push_str(r#","patchType":"JSONPatch","patch":""#);
+    BASE64_STANDARD.encode_string(patch, answer);
+    answer.push('"');
+    answer.push_str(END);
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The TLS server that the API server calls: HTTP/1.1 only, and everything bounded.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -8,27 +9,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, HttpBody as _};
-use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::body::{Bytes, HttpBody as _};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures_util::FutureExt as _;
 use futures_util::future::{Ready, poll_immediate, ready};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use tower::service_fn;
 use tracing::{error, warn};
 
 use crate::admission::Admissions;
@@ -44,6 +43,9 @@ const KEPT_FOR: Duration = Duration::from_mins(2);
 /// Larger bodies than this share what may be read at a time, in parts of this size. Smaller ones, as most are, cannot be
 /// kept out by a few large ones that take their time.
 const BODY_PART: usize = 64 * 1024;
+
+/// How much of a connection is read at a time: most reviews at once. rustls by itself reads 4 KiB.
+const READ_BUFFER: usize = 8 * 1024;
 
 struct Shared {
     admissions: Arc<Admissions>,
@@ -117,35 +119,25 @@ pub async fn serve(
         // would lose the request that meets our close.
         .header_read_timeout(limits.header_time.max(KEPT_FOR))
         .max_buf_size(limits.header_bytes.max(8192));
-    server.serve(router(admissions, limits).into_make_service()).await
-}
-
-/// The routes, without TLS.
-pub fn router(admissions: Arc<Admissions>, limits: Limits) -> Router {
     // The largest body that is allowed always fits when there is no other.
     let body_parts = Semaphore::new(limits.all_bodies_bytes.max(limits.body_bytes).div_ceil(BODY_PART));
     let shared = Arc::new(Shared { admissions, limits, body_parts });
-    let wrong_method = || async { (StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n") };
-    Router::new()
-        .route(PATH, post(mutate).fallback(wrong_method))
-        .fallback(|| async {
-            (StatusCode::NOT_FOUND, format!("there is nothing here; the webhook is at {PATH}\n"))
-        })
-        .with_state(shared)
+    let service = service_fn(move |request| respond(Arc::clone(&shared), request).map(Ok::<_, Infallible>));
+    server.serve(tower::make::Shared::new(service)).await
 }
 
-impl Shared {
-    /// A place for a request's body among all that are read at a time; none if there is no room.
-    fn parts_for(&self, request: &Request) -> Option<SemaphorePermit<'_>> {
-        let length = request.body().size_hint().upper().and_then(|length| usize::try_from(length).ok());
-        // A body that is too large is refused while it is read, and one of unknown length may be the largest.
-        let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes);
-        let parts = if length <= BODY_PART { 0 } else { length.div_ceil(BODY_PART) };
-        self.body_parts.try_acquire_many(u32::try_from(parts).ok()?).ok()
+/// Answers one request. There is one page, and a router would box its way there (docs/benchmarks.md).
+async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.uri().path() != PATH {
+        let why = format!("there is nothing here; the webhook is at {PATH}\n");
+        return text(StatusCode::NOT_FOUND, why);
     }
-}
-
-async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    if request.method() != Method::POST {
+        let mut response =
+            text(StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
     // A fault in one answer must not end the others.
     let answered = AssertUnwindSafe(answer(&shared, request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -154,7 +146,7 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
             &shared.admissions.metrics,
             StatusCode::INTERNAL_SERVER_ERROR,
             "panic",
-            "the webhook has a fault\n",
+            "the webhook has a fault\n".to_owned(),
         )
     });
     if shared.admissions.is_draining() {
@@ -164,41 +156,62 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request) -> Response
     response
 }
 
-fn refuse(metrics: &Metrics, status: StatusCode, reason: &'static str, why: &str) -> Response {
-    metrics.answered(Outcome::Error, reason, 0.0);
-    (status, why.to_owned()).into_response()
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    content("text/plain; charset=utf-8", status, text)
 }
 
-async fn answer(shared: &Shared, request: Request) -> Response {
+fn content(media_type: &'static str, status: StatusCode, content: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(content));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+impl Shared {
+    /// A place for a request's body among all that are read at a time; none if there is no room.
+    fn parts_for(&self, body: &Incoming) -> Option<SemaphorePermit<'_>> {
+        let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
+        // A body that is too large is refused while it is read, and one of unknown length may be the largest.
+        let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes);
+        let parts = if length <= BODY_PART { 0 } else { length.div_ceil(BODY_PART) };
+        self.body_parts.try_acquire_many(u32::try_from(parts).ok()?).ok()
+    }
+}
+
+fn refuse(metrics: &Metrics, status: StatusCode, reason: &'static str, why: String) -> Response<Full<Bytes>> {
+    metrics.answered(Outcome::Error, reason, 0.0);
+    text(status, why)
+}
+
+async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let arrival = Instant::now();
     let metrics = &shared.admissions.metrics;
-    if !is_json(&request) {
-        let why = "the content type must be application/json\n";
+    if !is_json(request.headers()) {
+        let why = "the content type must be application/json\n".to_owned();
         return refuse(metrics, StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why);
     }
     let timeout = request.uri().query().and_then(timeout_parameter);
     let patience = timeout.unwrap_or(shared.limits.request_time);
-    let Some(_parts) = shared.parts_for(&request) else {
+    let Some(_parts) = shared.parts_for(request.body()) else {
         metrics.shed.inc();
-        let why = "the webhook has too many requests to read\n";
+        let why = "the webhook has too many requests to read\n".to_owned();
         return refuse(metrics, StatusCode::SERVICE_UNAVAILABLE, "shed", why);
     };
     let body = match read_body(request.into_body(), shared.limits).await {
         Ok(body) => body,
-        Err((status, reason, why)) => return refuse(metrics, status, reason, &why),
+        Err((status, reason, why)) => return refuse(metrics, status, reason, why),
     };
     match shared.admissions.answer(&body, arrival, patience).await {
-        Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
+        Ok(answer) => content("application/json", StatusCode::OK, answer),
         Err(why) => {
             warn!(error = why, "a review could not be read");
-            refuse(metrics, StatusCode::BAD_REQUEST, "unreadable", &format!("{why}\n"))
+            refuse(metrics, StatusCode::BAD_REQUEST, "unreadable", format!("{why}\n"))
         }
     }
 }
 
-fn is_json(request: &Request) -> bool {
-    let content_type =
-        request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -209,7 +222,7 @@ fn timeout_parameter(query: &str) -> Option<std::time::Duration> {
 
 type BodyRefusal = (StatusCode, &'static str, String);
 
-async fn read_body(body: Body, limits: Limits) -> Result<axum::body::Bytes, BodyRefusal> {
+async fn read_body(body: Incoming, limits: Limits) -> Result<Bytes, BodyRefusal> {
     let mut read = pin!(Limited::new(body, limits.body_bytes).collect());
     // Mostly the body is there already, and a timer would cost more than reading it.
     let read = match poll_immediate(&mut read).await {
@@ -253,9 +266,10 @@ impl<S> Accept<TcpStream, S> for ConnectionLimit {
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         ready(match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(place) => {
-                stream.set_nodelay(true).map(|()| (CountedStream { stream, _place: place }, service))
-            }
+            Ok(place) => stream.set_nodelay(true).map(|()| {
+                let stream = BufReader::with_capacity(READ_BUFFER, stream);
+                (CountedStream { stream, _place: place }, service)
+            }),
             Err(_) => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections")),
         })
     }
@@ -263,7 +277,7 @@ impl<S> Accept<TcpStream, S> for ConnectionLimit {
 
 /// A connection and its place among those that are let in.
 pub struct CountedStream {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     _place: OwnedSemaphorePermit,
 }
 

@@ -2,19 +2,44 @@
 //!
 //! Strict as RFC 8259 has it. Most of a pod is never looked at, so what counts is how fast this pass is.
 
+use std::ops::Range;
+
 /// One value, or one key of an object. The nodes of a text are in the order of the text.
 ///
-/// Small numbers, because a pod has about a thousand of these: a text is at most 4 GiB long.
-#[derive(Debug, Clone, Copy)]
+/// Twelve bytes, because a pod has about a thousand of these: a text is at most [`LONGEST_TEXT`] bytes long.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Node {
-    /// First byte.
-    pub start: u32,
-    /// Behind the last byte.
-    pub end: u32,
+    start: u32,
+    end: u32,
+    /// [`Node::next`], and in the highest bit [`Node::has_escapes`].
+    next: u32,
+}
+
+/// As many bytes as 31 bits can count.
+pub(super) const LONGEST_TEXT: usize = (1 << 31) - 1;
+
+const HAS_ESCAPES: u32 = 1 << 31;
+
+impl Node {
+    /// Where the value stands in the text.
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Where a string's content stands: what is between its quotes.
+    pub fn quoted(&self) -> Range<usize> {
+        self.start as usize + 1..(self.end as usize).saturating_sub(1)
+    }
+
     /// Index of the first node behind this one and all that it contains.
-    pub next: u32,
+    pub fn next(&self) -> u32 {
+        self.next & !HAS_ESCAPES
+    }
+
     /// Whether this is a string with a backslash in it.
-    pub has_escapes: bool,
+    pub fn has_escapes(&self) -> bool {
+        self.next & HAS_ESCAPES != 0
+    }
 }
 
 /// The nodes of a text.
@@ -22,7 +47,7 @@ pub(super) struct Node {
 /// # Errors
 /// The text is no JSON; the number is the place of the value at which that shows.
 pub(super) fn index(text: &[u8]) -> Result<Vec<Node>, usize> {
-    let mut index = Index { text, at: 0, nodes: Vec::with_capacity(text.len() / 8) };
+    let mut index = Index { text, at: 0, nodes: Vec::with_capacity(text.len() / 9) };
     match index.read() {
         Some(()) => Ok(index.nodes),
         None => Err(index.at),
@@ -46,25 +71,41 @@ impl Index<'_> {
     fn read(&mut self) -> Option<()> {
         // The objects and arrays that are not closed yet.
         let mut open: Vec<(usize, u8)> = Vec::with_capacity(16);
+        // Whether a key comes next, rather than a value. Both stand in one loop, so that strings are read in one place
+        // and the compiler keeps what it needs for that in registers.
+        let mut key_is_due = false;
         loop {
             let first = self.next_byte()?;
             match first {
-                b'"' => self.string()?,
-                b'{' | b'[' => {
-                    let opened = self.nodes.len();
-                    self.node(1, false);
-                    if self.next_byte()? == closing(first) {
-                        self.close(opened);
-                    } else {
-                        open.push((opened, first));
-                        self.key_of(first)?;
+                b'"' => {
+                    self.string()?;
+                    if key_is_due {
+                        if self.next_byte()? != b':' {
+                            return None;
+                        }
+                        self.at += 1;
+                        key_is_due = false;
                         continue;
                     }
+                }
+                _ if key_is_due => return None,
+                b'{' | b'[' => {
+                    let opened = self.nodes.len();
+                    self.node(self.at + 1, false);
+                    if self.next_byte()? != closing(first) {
+                        open.push((opened, first));
+                        key_is_due = first == b'{';
+                        continue;
+                    }
+                    self.close(opened);
                 }
                 b't' => self.literal(b"true")?,
                 b'f' => self.literal(b"false")?,
                 b'n' => self.literal(b"null")?,
-                _ => self.number()?,
+                _ => {
+                    let end = number_end(self.text, self.at)?;
+                    self.node(end, false);
+                }
             }
             // A value has ended; what follows belongs to what it stands in.
             loop {
@@ -74,7 +115,7 @@ impl Index<'_> {
                 match self.next_byte()? {
                     b',' => {
                         self.at += 1;
-                        self.key_of(bracket)?;
+                        key_is_due = bracket == b'{';
                         break;
                     }
                     byte if byte == closing(bracket) => {
@@ -87,25 +128,24 @@ impl Index<'_> {
         }
     }
 
-    fn rest(&self) -> &[u8] {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
     /// The next byte that is no white space.
     fn next_byte(&mut self) -> Option<u8> {
         loop {
-            match self.text.get(self.at)? {
-                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                byte => return Some(*byte),
+            let byte = *self.text.get(self.at)?;
+            // API servers write none, so one comparison mostly tells.
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
             }
+            self.at += 1;
         }
     }
 
-    /// Notes a value of so many bytes, and goes behind it.
-    fn node(&mut self, length: usize, has_escapes: bool) {
-        let (start, end) = (self.at as u32, (self.at + length) as u32);
-        self.nodes.push(Node { start, end, next: self.nodes.len() as u32 + 1, has_escapes });
-        self.at += length;
+    /// Notes a value that begins here, and goes behind it.
+    fn node(&mut self, end: usize, has_escapes: bool) {
+        let next = self.nodes.len() as u32 + 1;
+        let next = if has_escapes { next | HAS_ESCAPES } else { next };
+        self.nodes.push(Node { start: self.at as u32, end: end as u32, next });
+        self.at = end;
     }
 
     /// Goes behind the bracket that closes an object or array.
@@ -117,60 +157,16 @@ impl Index<'_> {
         }
     }
 
-    /// In an object a key and a colon come before the value.
-    fn key_of(&mut self, bracket: u8) -> Option<()> {
-        if bracket == b'{' {
-            if self.next_byte()? != b'"' {
-                return None;
-            }
-            self.string()?;
-            if self.next_byte()? != b':' {
-                return None;
-            }
-            self.at += 1;
-        }
-        Some(())
-    }
-
     fn literal(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest().starts_with(literal).then(|| self.node(literal.len(), false))
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let text = self.rest();
-        let digits = |from: usize| {
-            text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
-        };
-        let mut length = usize::from(text.first() == Some(&b'-'));
-        let whole = digits(length);
-        if whole == 0 || (whole > 1 && text.get(length) == Some(&b'0')) {
-            return None;
-        }
-        length += whole;
-        if text.get(length) == Some(&b'.') {
-            let fraction = digits(length + 1);
-            if fraction == 0 {
-                return None;
-            }
-            length += 1 + fraction;
-        }
-        if matches!(text.get(length), Some(b'e' | b'E')) {
-            let sign = usize::from(matches!(text.get(length + 1), Some(b'+' | b'-')));
-            let exponent = digits(length + 1 + sign);
-            if exponent == 0 {
-                return None;
-            }
-            length += 1 + sign + exponent;
-        }
-        self.node(length, false);
-        Some(())
+        let rest = self.text.get(self.at..)?;
+        rest.starts_with(literal).then(|| self.node(self.at + literal.len(), false))
     }
 
     fn string(&mut self) -> Option<()> {
         let text = self.text;
         let (mut end, mut has_escapes) = (self.at + 1, false);
         loop {
-            end += plain_length(text.get(end..)?);
+            end = special_byte(text, end)?;
             match text.get(end)? {
                 b'"' => break,
                 b'\\' => {
@@ -185,32 +181,58 @@ impl Index<'_> {
                 _ => return None,
             }
         }
-        self.node(end + 1 - self.at, has_escapes);
+        self.node(end + 1, has_escapes);
         Some(())
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character, looking at eight at a time.
-fn plain_length(text: &[u8]) -> usize {
+/// The first quote, backslash or control character at or behind `at`, looking at eight bytes at a time.
+fn special_byte(text: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    /// The highest bit of the first byte that is below `limit`, which is at most 128, and maybe of later ones.
-    fn first_below(limit: u8, word: u64) -> u64 {
-        word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7)
-    }
-    let (words, rest) = text.as_chunks::<8>();
-    let mut length = 0;
-    for word in words {
+    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*word);
-        let quote = first_below(1, word ^ (ONES * u64::from(b'"')));
-        let backslash = first_below(1, word ^ (ONES * u64::from(b'\\')));
-        let found = quote | backslash | first_below(b' ', word);
+        // In each difference the highest bit of a byte is set where the byte was too small, and maybe behind such a one.
+        // Bytes beyond ASCII have it too, but are none of those that are looked for.
+        let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+        let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let control = word.wrapping_sub(ONES * u64::from(b' '));
+        let found = (quote | backslash | control) & !word & (ONES << 7);
         if found != 0 {
-            return length + found.trailing_zeros() as usize / 8;
+            return Some(at + found.trailing_zeros() as usize / 8);
         }
-        length += 8;
+        at += 8;
     }
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..b' ');
-    length + rest.iter().position(is_special).unwrap_or(rest.len())
+    Some(at + text.get(at..)?.iter().position(is_special)?)
+}
+
+/// Behind the number that begins at `at`.
+fn number_end(text: &[u8], mut at: usize) -> Option<usize> {
+    let digits = |from: usize| {
+        text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    at += usize::from(text.get(at) == Some(&b'-'));
+    let whole = digits(at);
+    if whole == 0 || (whole > 1 && text.get(at) == Some(&b'0')) {
+        return None;
+    }
+    at += whole;
+    if text.get(at) == Some(&b'.') {
+        let fraction = digits(at + 1);
+        if fraction == 0 {
+            return None;
+        }
+        at += 1 + fraction;
+    }
+    if matches!(text.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
+        let exponent = digits(at + 1 + sign);
+        if exponent == 0 {
+            return None;
+        }
+        at += 1 + sign + exponent;
+    }
+    Some(at)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use escapes::unescape;
-use index::{Node, index};
+use index::{LONGEST_TEXT, Node, index};
 
 use crate::text::printable;
 
@@ -28,8 +28,8 @@ impl<'a> Json<'a> {
     /// # Errors
     /// The text is not JSON.
     pub fn parse(text: &'a str) -> Result<Self, String> {
-        if u32::try_from(text.len()).is_err() {
-            return Err("larger than 4 GiB".to_owned());
+        if text.len() > LONGEST_TEXT {
+            return Err("larger than 2 GiB".to_owned());
         }
         match index(text.as_bytes()) {
             Ok(nodes) => Ok(Self { text, nodes }),
@@ -42,6 +42,16 @@ impl<'a> Json<'a> {
     #[must_use]
     pub fn root(&self) -> Value<'_> {
         Value { json: self, index: 0 }
+    }
+
+    /// Whether a string's node stands for `wanted`.
+    fn is_string(&self, node: &Node, wanted: &str) -> bool {
+        if node.has_escapes() {
+            return self.text.get(node.quoted()).is_some_and(|quoted| unescape(quoted) == wanted);
+        }
+        // Most keys are passed over, so their lengths are compared first.
+        node.quoted().len() == wanted.len()
+            && self.text.as_bytes().get(node.quoted()) == Some(wanted.as_bytes())
     }
 }
 
@@ -67,7 +77,7 @@ impl<'a> Iterator for Inner<'a> {
         if value.index >= self.end {
             return None;
         }
-        self.next = value.at(value.node().next);
+        self.next = value.at(value.node().next());
         Some(value)
     }
 }
@@ -95,8 +105,7 @@ pub struct TypeError<'a> {
 
 impl<'a> Value<'a> {
     fn node(&self) -> Node {
-        let nothing = Node { start: 0, end: 0, next: 0, has_escapes: false };
-        self.json.nodes.get(self.index as usize).copied().unwrap_or(nothing)
+        self.json.nodes.get(self.index as usize).copied().unwrap_or_default()
     }
 
     fn at(self, index: u32) -> Self {
@@ -106,47 +115,36 @@ impl<'a> Value<'a> {
     /// First byte of the value in the text.
     #[must_use]
     pub fn start(&self) -> usize {
-        self.node().start as usize
+        self.node().range().start
     }
 
     /// Behind the last byte of the value in the text.
     #[must_use]
     pub fn end(&self) -> usize {
-        self.node().end as usize
+        self.node().range().end
     }
 
     /// The value's own text.
     #[must_use]
     pub fn raw(&self) -> &'a str {
-        let node = self.node();
-        self.json.text.get(node.start as usize..node.end as usize).unwrap_or_default()
-    }
-
-    /// What stands between a string's quotes, escapes and all.
-    fn quoted(&self) -> &'a str {
-        let node = self.node();
-        let (start, end) = (node.start as usize + 1, node.end as usize);
-        self.json.text.get(start..end.saturating_sub(1)).unwrap_or_default()
+        self.json.text.get(self.node().range()).unwrap_or_default()
     }
 
     /// The string that this stands for.
     fn unquoted(&self) -> Cow<'a, str> {
-        let quoted = self.quoted();
-        if self.node().has_escapes { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) }
-    }
-
-    /// Whether this is the string `text`.
-    fn stands_for(&self, text: &str) -> bool {
         let node = self.node();
-        if node.has_escapes {
-            return unescape(self.quoted()) == text;
-        }
-        // Most keys are passed over, so their lengths are compared first.
-        (node.end - node.start) as usize == text.len() + 2 && self.quoted() == text
+        let quoted = self.json.text.get(node.quoted()).unwrap_or_default();
+        if node.has_escapes() { Cow::Owned(unescape(quoted)) } else { Cow::Borrowed(quoted) }
     }
 
     fn starts_with(&self, byte: u8) -> bool {
-        self.raw().as_bytes().first() == Some(&byte)
+        self.json.text.as_bytes().get(self.start()) == Some(&byte)
+    }
+
+    /// Whether this is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.starts_with(b'n')
     }
 
     /// Whether this is an object.
@@ -167,7 +165,7 @@ impl<'a> Value<'a> {
 
     /// The nodes directly inside: the elements of an array, or the keys and values of an object in turn.
     fn inner(self) -> Inner<'a> {
-        Inner { next: self.at(self.index + 1), end: self.node().next }
+        Inner { next: self.at(self.index + 1), end: self.node().next() }
     }
 
     fn nothing(self) -> Inner<'a> {
@@ -190,12 +188,17 @@ impl<'a> Value<'a> {
     /// send none.
     #[must_use]
     pub fn member(self, key: &str) -> Option<Self> {
+        if !self.is_object() {
+            return None;
+        }
+        let nodes = self.json.nodes.get(..self.node().next() as usize).unwrap_or_default();
+        let mut index = self.index + 1;
         let mut found = None;
-        let Members(mut inner) = self.members();
-        while let (Some(name), Some(value)) = (inner.next(), inner.next()) {
-            if name.stands_for(key) {
-                found = Some(value);
+        while let Some([name, value]) = nodes.get(index as usize..).and_then(<[Node]>::first_chunk) {
+            if self.json.is_string(name, key) {
+                found = Some(self.at(index + 1));
             }
+            index = value.next();
         }
         found
     }
@@ -203,7 +206,7 @@ impl<'a> Value<'a> {
     /// The member of an object that is there and not `null`; to the API server both mean the same.
     #[must_use]
     pub fn get(self, key: &str) -> Option<Self> {
-        self.member(key).filter(|value| value.raw() != "null")
+        self.member(key).filter(|value| !value.is_null())
     }
 
     /// This value if it is an object.
@@ -284,20 +287,6 @@ impl<'a> Value<'a> {
         self.get(key).map(Self::array).transpose()
     }
 
-    /// The objects in the array under `key`; empty if there is none.
-    ///
-    /// # Errors
-    /// The member is no array, or an element is no object.
-    pub fn objects(self, key: &str) -> Result<Vec<Self>, TypeError<'a>> {
-        let mut objects = Vec::new();
-        if let Some(array) = self.optional_array(key)? {
-            for element in array.elements() {
-                objects.push(element.object()?);
-            }
-        }
-        Ok(objects)
-    }
-
     /// Whether both say the same: objects in any order, numbers by their text.
     #[must_use]
     pub fn is_equal_to(self, other: Value<'_>) -> bool {
@@ -321,7 +310,7 @@ impl<'a> Value<'a> {
     pub fn path_in(&self, base: Self) -> String {
         let mut path = String::new();
         let mut here = base;
-        let contains = |outer: &Self| (outer.index..outer.node().next).contains(&self.index);
+        let contains = |outer: &Self| (outer.index..outer.node().next()).contains(&self.index);
         while here.index != self.index {
             if let Some((position, element)) =
                 here.elements().enumerate().find(|(_, element)| contains(element))
@@ -390,7 +379,8 @@ mod tests {
         let json = Json::parse(r#"{"pod":{"spec":{"list":[{},{"env":"x"}],"n":1.5}}}"#).unwrap();
         let pod = json.root().get("pod").unwrap();
         let spec = pod.get("spec").unwrap();
-        let error = spec.objects("list").unwrap()[1].objects("env").unwrap_err();
+        let list = spec.optional_array("list").unwrap().unwrap();
+        let error = list.elements().nth(1).unwrap().optional_array("env").unwrap_err();
         assert_eq!(error.sentence("pod", pod), "pod field spec.list[1].env must be a list, not \"x\"");
         assert_eq!(spec.optional_integer("n").unwrap_err().path_in(pod), "spec.n");
         assert_eq!(
