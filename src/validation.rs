@@ -1,12 +1,16 @@
 //! The two operations that do something.
 
 use azwi_mutation::{
-    Admission, AdmissionRequest, Answer, Config, Denial, Json, PendingAdmission, ServiceAccountLookup, Value,
+    Admission, AdmissionRequest, Answer, Config, Denial, Json, MOST_REQUEST_VALUES, PendingAdmission,
+    ServiceAccountLookup, Shape,
 };
 use kubewarden_policy_sdk::settings::SettingsValidationResponse;
 use kubewarden_policy_sdk::wapc_guest::CallResult;
 
-use crate::response::ValidationResponse;
+use crate::response::{denied, response};
+
+/// What has to be indexed of the payload of `validate`.
+static PAYLOAD: Shape = Shape::Object(&[("request", AdmissionRequest::SHAPE), ("settings", &Shape::Whole)]);
 
 /// Answers the payload of `validate`: an object with the admission `request` and the policy's `settings`. `lookup`
 /// reads a service account by namespace and name.
@@ -14,41 +18,26 @@ use crate::response::ValidationResponse;
 /// # Errors
 /// The payload is not what a Kubewarden host sends. Everything else is an answer.
 pub fn validate(payload: &[u8], lookup: impl FnOnce(&str, &str) -> ServiceAccountLookup) -> CallResult {
-    let json = Json::parse(std::str::from_utf8(payload)?)?;
+    let json = Json::parse_shaped(std::str::from_utf8(payload)?, &PAYLOAD, MOST_REQUEST_VALUES)?;
     let field = |key: &str| json.root().get(key).ok_or_else(|| format!("the payload has no {key}"));
     let request = AdmissionRequest::read(field("request")?)?;
-    let response = match Config::read(field("settings")?) {
-        Ok(config) => {
-            let answer = match azwi_mutation::admit(&request, &config) {
-                Admission::Answered(answer) => answer,
-                Admission::Pending(pending) => finish(pending, lookup),
-            };
-            response(answer, request.object)
+    let config = match Config::read(field("settings")?) {
+        Ok(config) => config,
+        Err(error) => {
+            let message = format!("the policy's settings are not valid: {error}");
+            return Ok(denied(Denial { code: 500, message })?);
         }
-        Err(error) => ValidationResponse::denied(Denial {
-            code: 500,
-            message: format!("the policy's settings are not valid: {error}"),
-        }),
     };
-    Ok(response.into_json()?)
+    let answer = match azwi_mutation::admit(&request, &config) {
+        Admission::Answered(answer) => answer,
+        Admission::Pending(pending) => finish(pending, lookup),
+    };
+    Ok(response(answer, request.object)?)
 }
 
 fn finish(pending: PendingAdmission<'_>, lookup: impl FnOnce(&str, &str) -> ServiceAccountLookup) -> Answer {
     let found = lookup(pending.namespace(), pending.service_account_name());
     pending.answer(found)
-}
-
-fn response(answer: Answer, object: Option<Value<'_>>) -> ValidationResponse {
-    let mutation = match answer {
-        Ok(mutation) => mutation,
-        Err(denial) => return ValidationResponse::denied(denial),
-    };
-    let patched = object.filter(|_| !mutation.patch.is_empty()).map(|object| mutation.patch.apply_to(object));
-    let mutated_object = match patched.transpose() {
-        Ok(mutated_object) => mutated_object,
-        Err(error) => return ValidationResponse::denied(Denial { code: 500, message: error.to_string() }),
-    };
-    ValidationResponse::admitted(mutated_object, &mutation.warnings, mutation.audit)
 }
 
 /// Checks the policy's settings.

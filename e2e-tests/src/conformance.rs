@@ -151,7 +151,7 @@ impl Route for ThroughCore {
                 allowed: true,
                 message: String::new(),
                 code: None,
-                patch: serde_json::to_value(&mutation.patch)?.as_array().cloned().unwrap_or_default(),
+                patch: serde_json::from_str(&mutation.patch.to_json())?,
                 warnings: mutation.warnings.iter().map(ToString::to_string).collect(),
                 audit: Value::Null,
             },

@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use crate::config::Config;
+use crate::config::{Config, is_dns_label, is_dns_subdomain};
 use crate::denial::Denial;
 use crate::names::{CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE};
 use crate::plan::{Mutation, NamedServiceAccount, plan};
-use crate::pod_view::PodView;
+use crate::pod_view::PodHead;
 use crate::request::AdmissionRequest;
 use crate::service_account::ServiceAccountLookup;
 use crate::settings::OptIn;
@@ -35,7 +35,7 @@ pub enum Admission<'a> {
 #[derive(Debug)]
 pub struct PendingAdmission<'a> {
     namespace: Cow<'a, str>,
-    pod: PodView<'a>,
+    pod: PodHead<'a>,
     workload: Option<WorkloadView<'a>>,
     config: &'a Config,
 }
@@ -73,10 +73,10 @@ fn admit_pod<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admissio
         let message = format!("unable to decode {version}, Kind={kind} into *v1.Pod");
         return Admission::Answered(Err(Denial::invalid(message)));
     }
-    match PodView::read(object, "pod") {
+    match PodHead::read(object, "pod") {
         Ok(pod) if can_opt_in(&pod, config.opt_in) => {
             let namespace = request.namespace.clone();
-            Admission::Pending(PendingAdmission { namespace, pod, workload: None, config })
+            PendingAdmission { namespace, pod, workload: None, config }.or_answer()
         }
         Ok(pod) => {
             let subject = pod_subject(&pod);
@@ -93,7 +93,7 @@ fn admit_workload<'a>(
     workload: WorkloadView<'a>,
     config: &'a Config,
 ) -> Admission<'a> {
-    let pod = match PodView::read(workload.template, workload.template_path) {
+    let pod = match PodHead::read(workload.template, workload.template_path) {
         Ok(pod) => pod,
         Err(denial) => {
             return untouched(vec![Warning::pods_would_be_denied(&workload.pods, &denial.message)]);
@@ -101,7 +101,7 @@ fn admit_workload<'a>(
     };
     if can_opt_in(&pod, config.opt_in) {
         let namespace = request.namespace.clone();
-        return Admission::Pending(PendingAdmission { namespace, pod, workload: Some(workload), config });
+        return PendingAdmission { namespace, pod, workload: Some(workload), config }.or_answer();
     }
     let mut warnings = warnings_of_pod(&pod, &workload.pods);
     warn_of_missed_label(&pod, &workload.pods, config.opt_in, &mut warnings);
@@ -110,17 +110,17 @@ fn admit_workload<'a>(
 }
 
 /// The pod for a message.
-fn pod_subject(pod: &PodView<'_>) -> String {
-    format!("pod {}", printable(&pod.display_name(), 63))
+fn pod_subject(pod: &PodHead<'_>) -> String {
+    format!("pod {}", pod.display_name(63))
 }
 
 /// Whether the pod's label says "true".
-fn is_labelled(pod: &PodView<'_>) -> bool {
+fn is_labelled(pod: &PodHead<'_>) -> bool {
     pod.opt_in_label() == Some(OPT_IN_VALUE)
 }
 
 /// Whether the pod is opted in whatever its service account says: such a pod is denied when that cannot be read.
-fn is_opted_in_by_itself(pod: &PodView<'_>, opt_in: OptIn) -> bool {
+fn is_opted_in_by_itself(pod: &PodHead<'_>, opt_in: OptIn) -> bool {
     match opt_in {
         OptIn::All => true,
         OptIn::Pod | OptIn::PodOrServiceAccount => is_labelled(pod),
@@ -129,7 +129,7 @@ fn is_opted_in_by_itself(pod: &PodView<'_>, opt_in: OptIn) -> bool {
 }
 
 /// Whether the pod can turn out to be opted in, so that its service account has to be read.
-fn can_opt_in(pod: &PodView<'_>, opt_in: OptIn) -> bool {
+fn can_opt_in(pod: &PodHead<'_>, opt_in: OptIn) -> bool {
     is_opted_in_by_itself(pod, opt_in) || matches!(opt_in, OptIn::ServiceAccount | OptIn::PodOrServiceAccount)
 }
 
@@ -139,7 +139,7 @@ fn reads_pod_label(opt_in: OptIn) -> bool {
 }
 
 /// Warnings that need nothing but the pod, whether it is opted in or not.
-fn warnings_of_pod(pod: &PodView<'_>, subject: &str) -> Vec<Warning> {
+fn warnings_of_pod(pod: &PodHead<'_>, subject: &str) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if pod.annotation(CLIENT_ID_ANNOTATION).is_some() {
         warnings.push(Warning::client_id_on_pod(subject));
@@ -148,7 +148,7 @@ fn warnings_of_pod(pod: &PodView<'_>, subject: &str) -> Vec<Warning> {
 }
 
 /// For a pod that is not opted in: signs that it was meant to be, by itself.
-fn warn_of_missed_label(pod: &PodView<'_>, subject: &str, opt_in: OptIn, warnings: &mut Vec<Warning>) {
+fn warn_of_missed_label(pod: &PodHead<'_>, subject: &str, opt_in: OptIn, warnings: &mut Vec<Warning>) {
     if !reads_pod_label(opt_in) {
         return;
     }
@@ -167,7 +167,20 @@ fn warn_of_workload_label(workload: &WorkloadView<'_>, opt_in: OptIn, warnings: 
     }
 }
 
-impl PendingAdmission<'_> {
+impl<'a> PendingAdmission<'a> {
+    /// Names that no service account can have are not asked for: a host makes a path or a query of them.
+    fn or_answer(self) -> Admission<'a> {
+        if !is_dns_label(&self.namespace) {
+            let problem = ServiceAccountLookup::Failed("the namespace is no DNS label".to_owned());
+            let answer = self.answer(problem);
+            return Admission::Answered(answer.map_err(|denial| Denial { code: 400, ..denial }));
+        }
+        if !is_dns_subdomain(self.service_account_name()) {
+            return Admission::Answered(self.answer(ServiceAccountLookup::Missing));
+        }
+        Admission::Pending(self)
+    }
+
     /// Namespace of the service account to read.
     #[must_use]
     pub fn namespace(&self) -> &str {

@@ -285,9 +285,21 @@ fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// The form of names of `ConfigMap`s.
-fn is_dns_subdomain(text: &str) -> bool {
-    is_host_name(text) && !text.bytes().any(|b| b.is_ascii_uppercase())
+/// The form of names of namespaces (RFC 1123).
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && is_dns_label_of_any_length(text)
+}
+
+fn is_dns_label_of_any_length(text: &str) -> bool {
+    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.as_bytes().first().is_some_and(is_alphanumeric)
+        && text.as_bytes().last().is_some_and(is_alphanumeric)
+        && text.as_bytes().iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
+}
+
+/// The form of names of `ConfigMap`s and service accounts (RFC 1123, as Kubernetes has it: without a bound for each label).
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label_of_any_length)
 }
 
 fn is_https_url(text: &str) -> bool {

@@ -7,11 +7,23 @@ use crate::names::{
     AUTHORITY_HOST_ENV, CA_DATA_ENV, CA_FILE_ENV, CLIENT_ID_ENV, SNI_NAME_ENV, TENANT_ID_ENV, TOKEN_FILE_ENV,
     TOKEN_PROXY_ENV,
 };
-use crate::pod_view::EnvView;
+use crate::patch::{Fragment, Patch, Pointer, fragment, list_of};
+use crate::pod_view::ContainerView;
 
 /// What every container gets unless it sets the variable itself.
 #[derive(Debug)]
-pub struct Environment<'a>(Vec<(&'static str, &'a str)>);
+pub struct Environment<'a> {
+    variables: Vec<Variable<'a>>,
+    /// All of them as a list: most containers have none yet.
+    list: Fragment,
+}
+
+#[derive(Debug)]
+struct Variable<'a> {
+    name: &'static str,
+    value: &'a str,
+    json: Fragment,
+}
 
 /// The values of the variables; an empty one is not injected.
 #[derive(Debug, Clone, Copy)]
@@ -51,26 +63,54 @@ impl<'a> Environment<'a> {
                 }
             });
         }
-        variables.retain(|(_, value)| !value.is_empty());
-        Self(variables)
-    }
-
-    /// The variables that are not `present` yet, whatever value those have there.
-    #[must_use]
-    pub fn missing(&self, present: &[EnvView<'_>]) -> Vec<EnvVar> {
-        let mut missing = Vec::with_capacity(self.0.len());
-        for (name, value) in &self.0 {
-            if !present.iter().any(|variable| variable.name == *name) {
-                missing.push(variable(name, value));
+        // Not by iterators: copies of their machinery would be one percent of the wasm.
+        let (mut injected, mut texts) = (Vec::new(), Vec::new());
+        for (name, value) in variables {
+            if !value.is_empty() {
+                let json = fragment(&variable(name, value));
+                texts.push(Fragment::clone(&json));
+                injected.push(Variable { name, value, json });
             }
         }
-        missing
+        Self { variables: injected, list: list_of(&texts) }
+    }
+
+    /// Adds the variables that a container does not have yet, whatever value those have there.
+    pub(crate) fn add_to(&self, container: &ContainerView<'_>, place: Pointer, patch: &mut Patch) {
+        if container.has_no_env() {
+            if !self.variables.is_empty() {
+                patch.add(place, Fragment::clone(&self.list));
+            }
+            return;
+        }
+        // One bit for each variable, so that a container's list is gone through once.
+        let mut present = 0_u32;
+        for own in container.env() {
+            if let Some(known) = self.variables.iter().position(|variable| own.name == variable.name) {
+                present |= 1 << known;
+            }
+        }
+        for (index, variable) in self.variables.iter().enumerate() {
+            if present & (1 << index) == 0 {
+                patch.add(place.end(), Fragment::clone(&variable.json));
+            }
+        }
+    }
+
+    /// The API's own type, for a container that is injected.
+    #[must_use]
+    pub fn variables(&self) -> Vec<EnvVar> {
+        let mut variables = Vec::with_capacity(self.variables.len());
+        for injected in &self.variables {
+            variables.push(variable(injected.name, injected.value));
+        }
+        variables
     }
 
     /// The value that is injected under `name`.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(variable, _)| *variable == name).map(|(_, value)| *value)
+        self.variables.iter().find(|variable| variable.name == name).map(|variable| variable.value)
     }
 }
 

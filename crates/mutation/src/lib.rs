@@ -12,6 +12,7 @@
 //! rules, names and texts were taken; `docs/behaviour.md` repeats what matters of it.
 
 mod admission;
+mod bounds;
 mod cloud;
 mod config;
 mod denial;
@@ -35,11 +36,12 @@ mod warning;
 mod workload;
 
 pub use admission::{Admission, Answer, PendingAdmission, admit};
+pub use bounds::MOST_REQUEST_VALUES;
 pub use config::Config;
 pub use denial::Denial;
-pub use json::{Json, TypeError, Value};
+pub use json::{Json, Member, Shape, TypeError, Value};
 pub use names::{ANNOTATION_PREFIX, OPT_IN_LABEL};
-pub use patch::{Fragment, Patch, PatchKind, PatchOperation, ProjectedVolume};
+pub use patch::Patch;
 pub use plan::Mutation;
 pub use request::AdmissionRequest;
 pub use service_account::{MisplacedKeys, ServiceAccount, ServiceAccountLookup};

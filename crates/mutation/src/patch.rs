@@ -1,86 +1,129 @@
 //! The change to a pod: RFC 6902 operations that only add, or replace what an earlier run injected.
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, ProjectedVolumeSource, VolumeMount};
-use serde::{Serialize, Serializer};
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ProjectedVolumeSource;
+use serde::Serialize;
 
 /// Operations in the order in which they have to be applied. Equal input gives equal bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patch {
     operations: Vec<PatchOperation>,
+    /// Length of [`Patch`]'s JSON text without its brackets.
+    length: usize,
 }
 
-/// One operation, serialised as `{"op":…,"path":…,"value":…}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PatchOperation {
-    /// Add or replace.
-    pub op: PatchKind,
-    /// JSON Pointer (RFC 6901) to the place.
-    pub path: String,
-    /// What is put there.
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PatchOperation {
+    pub kind: PatchKind,
+    pub place: Pointer,
+    /// The value as JSON text. Containers share it, because most get the same.
     pub value: Fragment,
 }
 
+/// A piece of a pod that is injected, as JSON text.
+pub(crate) type Fragment = Arc<str>;
+
 /// The two kinds of operation that are ever emitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PatchKind {
-    /// Sets a member, inserts before an index, or appends at `-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchKind {
+    /// Sets a member, inserts before an index, or appends.
     Add,
     /// Replaces what is there.
     Replace,
 }
 
-/// A piece of a pod that is injected.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-// A patch has a handful of fragments, so the room that small ones waste does not matter.
-#[allow(clippy::large_enum_variant)]
-pub enum Fragment {
-    /// A whole spec, for a pod that has none.
-    Spec(NewSpec),
-    /// A container's whole environment.
-    Env(Vec<EnvVar>),
-    /// One more environment variable.
-    EnvVar(EnvVar),
-    /// A container's whole list of mounts.
-    VolumeMounts(Vec<VolumeMount>),
-    /// One mount.
-    VolumeMount(VolumeMount),
-    /// A whole list of containers.
-    Containers(Vec<Container>),
-    /// One container.
-    Container(Box<Container>),
-    /// A pod's whole list of volumes.
-    Volumes(Vec<ProjectedVolume>),
-    /// One volume.
-    Volume(ProjectedVolume),
+/// A place in a pod; displayed as a JSON Pointer (RFC 6901). None of its parts has anything to escape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    /// Member of the spec; the whole spec if there is none.
+    pub list: Option<&'static str>,
+    /// Member of the list's container at this index.
+    pub field: Option<(u32, &'static str)>,
+    /// Where in the list or field, if not all of it.
+    pub element: Option<Element>,
 }
 
-/// The fields of a spec that consists of nothing but injected lists.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewSpec(Vec<(String, Fragment)>);
+/// A place in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Element {
+    At(u32),
+    End,
+}
 
-impl Serialize for NewSpec {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(field, list)| (field, list)))
+impl Pointer {
+    pub const SPEC: Self = Self { list: None, field: None, element: None };
+
+    /// A list of the spec.
+    pub const fn list(list: &'static str) -> Self {
+        Self { list: Some(list), field: None, element: None }
+    }
+
+    /// A field of the container at `index` of a list.
+    pub const fn field(list: &'static str, index: u32, field: &'static str) -> Self {
+        Self { list: Some(list), field: Some((index, field)), element: None }
+    }
+
+    /// An element of the list at this place.
+    pub const fn at(self, index: u32) -> Self {
+        Self { element: Some(Element::At(index)), ..self }
+    }
+
+    /// Behind the last element of the list at this place.
+    pub const fn end(self) -> Self {
+        Self { element: Some(Element::End), ..self }
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("/spec")?;
+        for part in self.list.iter().copied() {
+            f.write_char('/')?;
+            f.write_str(part)?;
+        }
+        if let Some((index, field)) = self.field {
+            write!(f, "/{index}/{field}")?;
+        }
+        match self.element {
+            Some(Element::At(index)) => write!(f, "/{index}"),
+            Some(Element::End) => f.write_str("/-"),
+            None => Ok(()),
+        }
     }
 }
 
 /// A `Volume` of the one kind that is injected. The API's own type would drag the serialisation of every other kind
 /// into the wasm, down to dates, and double its size.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ProjectedVolume {
+pub(crate) struct ProjectedVolume {
     /// Name of the volume.
     pub name: String,
     /// Its sources.
     pub projected: ProjectedVolumeSource,
 }
 
+/// The JSON text of something that is injected.
+pub(crate) fn fragment(value: &impl Serialize) -> Fragment {
+    // Plain data, which cannot fail; a fault would show as `null`, which every test of a patch would notice.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()).into()
+}
+
+/// The JSON text of a list of them.
+pub(crate) fn list_of(elements: &[Fragment]) -> Fragment {
+    let mut list = String::with_capacity(2 + elements.iter().map(|element| element.len() + 1).sum::<usize>());
+    for (index, element) in elements.iter().enumerate() {
+        list.push(if index == 0 { '[' } else { ',' });
+        list.push_str(element);
+    }
+    list.push(']');
+    list.into()
+}
+
 impl Patch {
-    /// The operations in order.
-    #[must_use]
-    pub fn operations(&self) -> &[PatchOperation] {
+    pub(crate) fn operations(&self) -> &[PatchOperation] {
         &self.operations
     }
 
@@ -90,58 +133,140 @@ impl Patch {
         self.operations.is_empty()
     }
 
+    /// Length of the patch as JSON text, in bytes.
+    #[must_use]
+    pub fn json_length(&self) -> usize {
+        // Its brackets; a comma is counted with each operation, the first one's too.
+        2 + self.length.saturating_sub(1)
+    }
+
+    /// Writes the patch as JSON text, piece by piece.
+    pub fn write_json(&self, mut write: impl FnMut(&str)) {
+        write("[");
+        let mut head = String::with_capacity(96);
+        for (index, operation) in self.operations.iter().enumerate() {
+            head.clear();
+            if index > 0 {
+                head.push(',');
+            }
+            let kind = operation.kind.word();
+            // Writing to a String cannot fail.
+            _ = write!(head, r#"{{"op":"{kind}","path":"{}","value":"#, operation.place);
+            write(&head);
+            write(&operation.value);
+            write("}");
+        }
+        write("]");
+    }
+
     /// The patch as JSON text.
-    ///
-    /// # Errors
-    /// None that is known: every fragment is plain data. The signature leaves the question to `serde_json`.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        // Room for what a pod with one container gets.
-        let mut json = Vec::with_capacity(2048);
-        serde_json::to_writer(&mut json, self)?;
-        String::from_utf8(json).map_err(serde::ser::Error::custom)
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = String::with_capacity(self.json_length());
+        self.write_json(|piece| json.push_str(piece));
+        json
     }
 
-    pub(crate) fn add(&mut self, path: impl Into<String>, value: Fragment) {
-        self.operations.push(PatchOperation { op: PatchKind::Add, path: path.into(), value });
+    pub(crate) fn add(&mut self, place: Pointer, value: Fragment) {
+        self.push(PatchOperation { kind: PatchKind::Add, place, value });
     }
 
-    pub(crate) fn replace(&mut self, path: impl Into<String>, value: Fragment) {
-        self.operations.push(PatchOperation { op: PatchKind::Replace, path: path.into(), value });
+    pub(crate) fn replace(&mut self, place: Pointer, value: Fragment) {
+        self.push(PatchOperation { kind: PatchKind::Replace, place, value });
+    }
+
+    fn push(&mut self, operation: PatchOperation) {
+        self.length += operation.json_length();
+        self.operations.push(operation);
+    }
+
+    /// Gives back the room that was kept for more operations.
+    pub(crate) fn shrink(&mut self) {
+        self.operations.shrink_to_fit();
     }
 
     /// The same change to a pod that has no spec: its lists, of which there is none yet, in one new spec.
     pub(crate) fn into_new_spec(self) -> Self {
-        let field = |path: &str| path.strip_prefix("/spec/").unwrap_or(path).to_owned();
-        let fields = self.operations.into_iter().map(|operation| (field(&operation.path), operation.value));
+        let mut spec = String::from("{");
+        for operation in self.operations {
+            if spec.len() > 1 {
+                spec.push(',');
+            }
+            // Writing to a String cannot fail.
+            _ = write!(spec, r#""{}":{}"#, operation.place.list.unwrap_or_default(), operation.value);
+        }
+        spec.push('}');
         let mut patch = Self::default();
-        patch.add("/spec", Fragment::Spec(NewSpec(fields.collect())));
+        patch.add(Pointer::SPEC, spec.into());
         patch
     }
 
-    /// Appends to the list at `path`: as a new list where there is none, else element by element.
-    pub(crate) fn append<T>(
-        &mut self,
-        path: &str,
-        is_empty: bool,
-        elements: Vec<T>,
-        list: fn(Vec<T>) -> Fragment,
-        element: fn(T) -> Fragment,
-    ) {
+    /// Appends to the list at `place`: as a new list where there is none, else element by element.
+    pub(crate) fn append(&mut self, place: Pointer, is_empty: bool, elements: &[Fragment]) {
         if elements.is_empty() {
             return;
         }
         if is_empty {
-            self.add(path, list(elements));
+            self.add(place, list_of(elements));
         } else {
-            let path = [path, "/-"].concat();
-            for value in elements {
-                self.add(path.as_str(), element(value));
+            for element in elements {
+                self.add(place.end(), Arc::clone(element));
             }
         }
     }
 }
 
-/// JSON Pointer to a field of a container.
-pub(crate) fn container_path(list: &str, index: usize, field: &str) -> String {
-    ["/spec/", list, "/", &index.to_string(), "/", field].concat()
+impl PatchKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+impl PatchOperation {
+    /// Length as JSON text, and a comma.
+    fn json_length(&self) -> usize {
+        let mut place = Length(0);
+        // Counting cannot fail.
+        _ = write!(place, "{}", self.place);
+        r#"{"op":"","path":"","value":},"#.len() + self.kind.word().len() + place.0 + self.value.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Patch, Pointer, fragment};
+
+    #[test]
+    fn the_text_is_as_long_as_it_says() {
+        let mut patch = Patch::default();
+        assert_eq!((patch.to_json().as_str(), patch.json_length()), ("[]", 2));
+        patch.append(Pointer::field("containers", 10, "env"), true, &[fragment(&1), fragment(&"x")]);
+        patch.append(Pointer::list("volumes"), false, &[fragment(&2)]);
+        patch.replace(Pointer::list("volumes").at(3), fragment(&"y"));
+        let expected = r#"[{"op":"add","path":"/spec/containers/10/env","value":[1,"x"]},{"op":"add","path":"/spec/volumes/-","value":2},{"op":"replace","path":"/spec/volumes/3","value":"y"}]"#;
+        assert_eq!(patch.to_json(), expected);
+        assert_eq!(patch.json_length(), expected.len());
+    }
+
+    #[test]
+    fn lists_of_a_new_spec_are_its_members() {
+        let mut patch = Patch::default();
+        patch.append(Pointer::list("volumes"), true, &[fragment(&1)]);
+        patch.append(Pointer::list("containers"), true, &[fragment(&2)]);
+        let expected = r#"[{"op":"add","path":"/spec","value":{"volumes":[1],"containers":[2]}}]"#;
+        assert_eq!(patch.into_new_spec().to_json(), expected);
+    }
 }

@@ -1,5 +1,6 @@
 //! The decision: what one opted-in pod gets. One pure function of the pod, its service account and the configuration.
 
+use crate::bounds::{LARGEST_PATCH, LONGEST_IDENTITY, LONGEST_POD_NAME};
 use crate::config::{Config, TokenEndpointConfig, is_guid};
 use crate::denial::Denial;
 use crate::environment::{Environment, EnvironmentValues};
@@ -7,8 +8,8 @@ use crate::expiration::token_expiration;
 use crate::names::{
     PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
 };
-use crate::patch::{Fragment, Patch, container_path};
-use crate::pod_view::{ContainerView, PodView};
+use crate::patch::{Patch, Pointer};
+use crate::pod_view::{ContainerView, PodHead, PodView};
 use crate::proxy::ProxyRequest;
 use crate::service_account::ServiceAccount;
 use crate::settings::TokenVolumeLayout;
@@ -43,17 +44,17 @@ pub struct NamedServiceAccount<'a> {
 /// in warnings.
 ///
 /// # Errors
-/// The pod or its service account asks for something that cannot be given.
+/// The pod or its service account asks for something that cannot be given, or is beyond a bound.
 pub fn plan(
-    pod: &PodView<'_>,
+    head: &PodHead<'_>,
     subject: &str,
     identity: NamedServiceAccount<'_>,
     config: &Config,
 ) -> Result<Mutation, Denial> {
-    if let Some(problem) = pod.spec_problem() {
-        return Err(problem.clone());
-    }
+    let spec = head.index_spec()?;
+    let pod = &PodView::read(head, spec.as_ref())?;
     let account = identity.account;
+    check_lengths(head, identity)?;
     let proxy = ProxyRequest::of(pod)?;
     let expiration_seconds = token_expiration(
         pod.annotation(TOKEN_EXPIRATION_ANNOTATION),
@@ -67,7 +68,9 @@ pub fn plan(
         )));
     }
 
-    let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION));
+    let own = pod.init_containers().iter().chain(pod.containers()).map(|container| &*container.name);
+    let injected = proxy.iter().flat_map(|_| [PROXY_CONTAINER, PROXY_INIT_CONTAINER]);
+    let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION), own.chain(injected));
     let wants_endpoint = token_endpoint(pod, config);
     // The oldest layout comes from releases that had no token endpoint.
     let is_endpoint_served = config.token_volume != TokenVolumeLayout::AzureIdentityToken;
@@ -87,17 +90,21 @@ pub fn plan(
     let mut patch = Patch::default();
     let equipped = equipped_containers(pod, &skip_list);
     for (list, index, container) in &equipped {
-        let path = container_path(list, *index, "env");
-        let missing = environment.missing(&container.env);
-        patch.append(&path, container.env.is_empty(), missing, Fragment::Env, Fragment::EnvVar);
-        volume.mount_into(container, list, *index, &mut patch);
+        environment.add_to(container, Pointer::field(list, *index, "env"), &mut patch);
+        volume.mount_into(container, Pointer::field(list, *index, "volumeMounts"), &mut patch);
+        if patch.json_length() > LARGEST_PATCH {
+            return Err(Denial::invalid(format!(
+                "the pod is too large: what is added to it must be at most {LARGEST_PATCH} bytes long"
+            )));
+        }
     }
+    patch.shrink();
     if let Some(proxy) = &proxy {
         let equip = |name: &str| {
             if skip_list.contains(name) {
                 (Vec::new(), Vec::new())
             } else {
-                (environment.missing(&[]), vec![volume.mount()])
+                (environment.variables(), vec![volume.mount()])
             }
         };
         proxy.add_to(pod, &config.proxy, equip, &mut patch);
@@ -111,7 +118,7 @@ pub fn plan(
 
     let mut warnings = Vec::new();
     warn_of_service_account(identity, &mut warnings);
-    warn_of_skip_list(pod, subject, &skip_list, proxy.is_some(), &mut warnings);
+    warn_of_skip_list(subject, &skip_list, &mut warnings);
     for (_, _, container) in equipped {
         warn_of_container(container, subject, &environment, &volume, &mut warnings);
     }
@@ -132,6 +139,26 @@ pub fn plan(
     Ok(Mutation { patch, warnings, audit })
 }
 
+/// Texts that are repeated for every container, or hashed, are not longer than they can be meant.
+fn check_lengths(head: &PodHead<'_>, identity: NamedServiceAccount<'_>) -> Result<(), Denial> {
+    for (field, name) in [("name", head.name()), ("generateName", head.generate_name())] {
+        if name.len() > LONGEST_POD_NAME {
+            return Err(Denial::invalid(format!(
+                "pod field metadata.{field} must be at most {LONGEST_POD_NAME} bytes long"
+            )));
+        }
+    }
+    for (key, value) in identity.account.annotations() {
+        if value.len() > LONGEST_IDENTITY {
+            let name = object_name(identity.namespace, identity.name);
+            return Err(Denial::invalid(format!(
+                "annotation {key} of service account {name} must be at most {LONGEST_IDENTITY} bytes long"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The token endpoint, if it is configured and the pod asks for it.
 fn token_endpoint<'c>(pod: &PodView<'_>, config: &'c Config) -> Option<&'c TokenEndpointConfig> {
     let endpoint = config.token_endpoint.as_ref()?;
@@ -139,7 +166,7 @@ fn token_endpoint<'c>(pod: &PodView<'_>, config: &'c Config) -> Option<&'c Token
 }
 
 /// A container that gets the environment and the mount, with the name of its list and its place in it.
-pub(crate) type EquippedContainer<'v, 'a> = (&'static str, usize, &'v ContainerView<'a>);
+pub(crate) type EquippedContainer<'v, 'a> = (&'static str, u32, &'v ContainerView<'a>);
 
 /// All containers but the skipped ones, init containers first.
 fn equipped_containers<'v, 'a>(
@@ -148,7 +175,7 @@ fn equipped_containers<'v, 'a>(
 ) -> Vec<EquippedContainer<'v, 'a>> {
     let mut equipped = Vec::new();
     for (list, containers) in [("initContainers", pod.init_containers()), ("containers", pod.containers())] {
-        for (index, container) in containers.iter().enumerate() {
+        for (index, container) in (0..).zip(containers) {
             if !skip_list.contains(&container.name) {
                 equipped.push((list, index, container));
             }
@@ -175,24 +202,26 @@ fn warn_of_service_account(identity: NamedServiceAccount<'_>, warnings: &mut Vec
 /// How many warnings one pod gets at most: a list in it may be as long as its author likes.
 const MOST_WARNINGS: usize = 20;
 
-/// Adds a warning once, and none beyond the limit.
-fn warn(warning: Warning, warnings: &mut Vec<Warning>) {
-    if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
-        warnings.push(warning);
+/// Adds a warning once, and none beyond the limit, for which none is made either.
+fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
+    if warnings.len() < MOST_WARNINGS {
+        let warning = warning();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
 }
 
-fn warn_of_skip_list(
-    pod: &PodView<'_>,
-    subject: &str,
-    skip_list: &SkipList<'_>,
-    has_proxy: bool,
-    warnings: &mut Vec<Warning>,
-) {
-    for name in skip_list.names() {
-        let is_proxy = has_proxy && matches!(name, PROXY_CONTAINER | PROXY_INIT_CONTAINER);
-        if !is_proxy && !pod.has_container(name) {
-            warn(Warning::skipped_container_unknown(subject, name), warnings);
+fn warn_of_skip_list(subject: &str, skip_list: &SkipList<'_>, warnings: &mut Vec<Warning>) {
+    let mut told: Vec<&str> = Vec::new();
+    for name in skip_list.unknown_names() {
+        if warnings.len() >= MOST_WARNINGS {
+            break;
+        }
+        // An annotation has room for a hundred thousand times the same name.
+        if !told.contains(&name) {
+            told.push(name);
+            warn(|| Warning::skipped_container_unknown(subject, name), warnings);
         }
     }
 }
@@ -204,17 +233,17 @@ fn warn_of_container(
     volume: &TokenVolume,
     warnings: &mut Vec<Warning>,
 ) {
-    for variable in &container.env {
+    for variable in container.env() {
         let injected = environment.value(&variable.name);
         let is_other = |own: &str| injected.is_some_and(|injected| injected != own);
         if variable.value().is_some_and(is_other) {
-            warn(Warning::variable_kept(subject, &container.name, &variable.name), warnings);
+            warn(|| Warning::variable_kept(subject, &container.name, &variable.name), warnings);
         }
     }
     let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
-    for mount in &container.volume_mounts {
+    for mount in container.volume_mounts() {
         if mount.name != volume.name && occupies(&mount.mount_path) {
-            warn(Warning::mount_path_occupied(subject, &container.name, &mount.name), warnings);
+            warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.name), warnings);
         }
     }
 }

@@ -4,18 +4,90 @@
 
 use std::borrow::Cow;
 
+use crate::bounds::{
+    LONGEST_ENTRIES, MOST_CONTAINERS, MOST_MOUNTS, MOST_SOURCES, MOST_SPEC_VALUES, MOST_VARIABLES,
+    MOST_VOLUMES,
+};
 use crate::denial::Denial;
-use crate::json::{TypeError, Value};
+use crate::json::{Inner, Json, Shape, TypeError, Value};
 use crate::names::{ANNOTATION_PREFIX, DEFAULT_SERVICE_ACCOUNT, OPT_IN_LABEL};
+use crate::text::printable;
 
-/// A pod, or the pod template of a workload object: both have metadata and a spec.
-#[derive(Debug, Default)]
-pub struct PodView<'a> {
+/// What is read of an object's metadata.
+pub(crate) static METADATA: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("generateName", &Shape::Leaf),
+    ("labels", &Shape::Entries(ANNOTATION_PREFIX)),
+    ("annotations", &Shape::Entries(ANNOTATION_PREFIX)),
+]);
+
+/// What is read of a pod, or of the pod template of a workload object, to find out whether it is opted in.
+pub(crate) static POD: Shape = Shape::Object(&[
+    ("metadata", &METADATA),
+    ("spec", &Shape::Object(&[("serviceAccountName", &Shape::Leaf)])),
+]);
+
+/// What is read of the spec of a pod that is opted in.
+pub(crate) static SPEC: Shape = Shape::Object(&[
+    ("serviceAccountName", &Shape::Leaf),
+    ("hostNetwork", &Shape::Leaf),
+    ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
+    ("initContainers", &Shape::List(&CONTAINER)),
+    ("containers", &Shape::List(&CONTAINER)),
+    ("volumes", &Shape::List(&VOLUME)),
+]);
+
+static CONTAINER: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("env", &Shape::List(&VARIABLE)),
+    ("volumeMounts", &Shape::List(&MOUNT)),
+]);
+
+static VARIABLE: Shape =
+    Shape::Object(&[("name", &Shape::Leaf), ("value", &Shape::Leaf), ("valueFrom", &Shape::Leaf)]);
+
+static MOUNT: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("mountPath", &Shape::Leaf),
+    ("readOnly", &Shape::Leaf),
+    ("subPath", &Shape::Leaf),
+    ("subPathExpr", &Shape::Leaf),
+    ("mountPropagation", &Shape::Leaf),
+]);
+
+static VOLUME: Shape = Shape::OpenObject(&[
+    ("name", &Shape::Leaf),
+    ("projected", &Shape::Object(&[("defaultMode", &Shape::Leaf), ("sources", &Shape::List(&SOURCE))])),
+]);
+
+static SOURCE: Shape = Shape::Object(&[
+    (
+        "serviceAccountToken",
+        &Shape::Object(&[
+            ("audience", &Shape::Leaf),
+            ("expirationSeconds", &Shape::Leaf),
+            ("path", &Shape::Leaf),
+        ]),
+    ),
+    ("configMap", &Shape::Whole),
+    ("clusterTrustBundle", &Shape::Whole),
+]);
+
+/// What tells whether a pod is opted in, of a pod or of the pod template of a workload object.
+#[derive(Debug)]
+pub struct PodHead<'a> {
+    /// Names the pod or the template in errors.
+    subject: &'static str,
     metadata: MetadataView<'a>,
     service_account_name: Cow<'a, str>,
-    spec: Option<SpecView<'a>>,
-    /// What is wrong with the spec. It matters only for a pod that turns out to be opted in.
-    spec_problem: Option<Denial>,
+    spec: Option<Value<'a>>,
+}
+
+/// A pod that is opted in.
+#[derive(Debug)]
+pub struct PodView<'a> {
+    head: &'a PodHead<'a>,
+    spec: SpecView<'a>,
 }
 
 #[derive(Debug, Default)]
@@ -40,11 +112,18 @@ struct SpecView<'a> {
 pub struct ContainerView<'a> {
     /// The container's name.
     pub name: Cow<'a, str>,
-    /// The environment variables, in order.
-    pub env: Vec<EnvView<'a>>,
-    /// The volume mounts, in order.
-    pub volume_mounts: Vec<MountView<'a>>,
+    // As they stand in the index: views of all of them would take many times their text.
+    env: Option<Value<'a>>,
+    volume_mounts: Option<Value<'a>>,
 }
+
+/// Iterator over the environment variables of a container.
+#[derive(Debug)]
+pub struct Variables<'a>(Option<Inner<'a>>);
+
+/// Iterator over the volume mounts of a container.
+#[derive(Debug)]
+pub struct Mounts<'a>(Option<Inner<'a>>);
 
 /// An environment variable of a container.
 #[derive(Debug)]
@@ -112,38 +191,23 @@ pub struct TokenView<'a> {
 #[derive(Debug, Default)]
 pub struct PrefixedEntries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'a> PodView<'a> {
-    /// Reads the view from a pod or pod template; `subject` names it in errors.
+impl<'a> PodHead<'a> {
+    /// Reads a pod or pod template; `subject` names it in errors.
     ///
     /// # Errors
     /// A denial with the path of the field of the metadata that has the wrong type.
-    pub fn read(pod: Value<'a>, subject: &str) -> Result<Self, Denial> {
-        let denial = |error: TypeError<'a>| Denial::invalid(error.sentence(subject, pod));
+    pub fn read(pod: Value<'a>, subject: &'static str) -> Result<Self, Denial> {
         let read_metadata = || match pod.object()?.optional_object("metadata")? {
             Some(metadata) => MetadataView::read(metadata),
             None => Ok(MetadataView::default()),
         };
-        let read_spec = || pod.optional_object("spec")?.map(SpecView::read).transpose();
-        let metadata = read_metadata().map_err(denial)?;
-        let service_account_name = pod.get("spec").and_then(|spec| spec.get("serviceAccountName"));
+        let metadata =
+            read_metadata().map_err(|error: TypeError<'a>| Denial::invalid(error.sentence(subject, pod)))?;
+        let spec = pod.get("spec");
+        // What is wrong with it matters only once the pod is opted in, and is said then.
+        let service_account_name = spec.and_then(|spec| spec.get("serviceAccountName"));
         let service_account_name = service_account_name.and_then(|name| name.text().ok()).unwrap_or_default();
-        let (spec, spec_problem) = match read_spec() {
-            Ok(spec) => (spec, None),
-            Err(error) => (None, Some(denial(error))),
-        };
-        Ok(Self { metadata, service_account_name, spec, spec_problem })
-    }
-
-    /// What is wrong with the spec.
-    #[must_use]
-    pub fn spec_problem(&self) -> Option<&Denial> {
-        self.spec_problem.as_ref()
-    }
-
-    /// Whether the pod has a spec to add to.
-    #[must_use]
-    pub fn has_spec(&self) -> bool {
-        self.spec.is_some()
+        Ok(Self { subject, metadata, service_account_name, spec })
     }
 
     /// The pod's name; empty while only its prefix is known.
@@ -158,10 +222,14 @@ impl<'a> PodView<'a> {
         &self.metadata.generate_name
     }
 
-    /// The pod for a message: its name, or its prefix and an asterisk.
+    /// The pod for a message: its name, or its prefix and an asterisk; at most so many characters of it.
     #[must_use]
-    pub fn display_name(&self) -> String {
-        if self.name().is_empty() { format!("{}*", self.generate_name()) } else { self.name().to_owned() }
+    pub fn display_name(&self, limit: usize) -> String {
+        if self.name().is_empty() {
+            printable(self.generate_name(), limit) + "*"
+        } else {
+            printable(self.name(), limit)
+        }
     }
 
     /// Value of the opt-in label.
@@ -186,28 +254,77 @@ impl<'a> PodView<'a> {
         }
     }
 
+    /// Indexes the spec; none if the pod has none.
+    ///
+    /// # Errors
+    /// The spec is no object, or too large.
+    pub fn index_spec(&self) -> Result<Option<Json<'a>>, Denial> {
+        let Some(spec) = self.spec else { return Ok(None) };
+        let spec = spec.object().map_err(|error| self.spec_denial(&error, spec))?;
+        let indexed = Json::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES);
+        indexed
+            .map(Some)
+            .map_err(|problem| Denial::invalid(format!("{} field spec is {problem}", self.subject)))
+    }
+
+    fn spec_denial(&self, error: &TypeError<'_>, spec: Value<'_>) -> Denial {
+        Denial::invalid(error.sentence_below(self.subject, "spec", spec))
+    }
+}
+
+impl<'a> PodView<'a> {
+    /// Reads the spec that [`PodHead::index_spec`] has indexed.
+    ///
+    /// # Errors
+    /// A denial with the path of the field that has the wrong type or is beyond a bound.
+    pub fn read(head: &'a PodHead<'a>, spec: Option<&'a Json<'a>>) -> Result<Self, Denial> {
+        let spec = match spec.map(Json::root) {
+            Some(spec) => SpecView::read(spec).map_err(|error| head.spec_denial(&error, spec))?,
+            None => SpecView::default(),
+        };
+        Ok(Self { head, spec })
+    }
+
+    /// The pod's metadata.
+    #[must_use]
+    pub fn head(&self) -> &PodHead<'a> {
+        self.head
+    }
+
+    /// Value of an annotation with the project's prefix.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.head.annotation(key)
+    }
+
+    /// Whether the pod has a spec to add to.
+    #[must_use]
+    pub fn has_spec(&self) -> bool {
+        self.head.spec.is_some()
+    }
+
     /// Whether the pod shares the node's network.
     #[must_use]
     pub fn host_network(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.host_network)
+        self.spec.host_network
     }
 
     /// Whether the pod says that it runs on Windows.
     #[must_use]
     pub fn is_windows(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.os_name == "windows")
+        self.spec.os_name == "windows"
     }
 
     /// The init containers, in order.
     #[must_use]
     pub fn init_containers(&self) -> &[ContainerView<'a>] {
-        self.spec.as_ref().map_or(&[], |spec| &spec.init_containers)
+        &self.spec.init_containers
     }
 
     /// The containers, in order.
     #[must_use]
     pub fn containers(&self) -> &[ContainerView<'a>] {
-        self.spec.as_ref().map_or(&[], |spec| &spec.containers)
+        &self.spec.containers
     }
 
     /// Whether a container or init container has this name.
@@ -221,23 +338,111 @@ impl<'a> PodView<'a> {
     /// The volumes, in order.
     #[must_use]
     pub fn volumes(&self) -> &[VolumeView<'a>] {
-        self.spec.as_ref().map_or(&[], |spec| &spec.volumes)
+        &self.spec.volumes
     }
 }
 
-/// Reads one view from each object in the array under `key`; none if there is no array.
-fn read_all<'a, T>(
+/// How many elements the lists of a pod may still have.
+struct Room {
+    containers: usize,
+    volumes: usize,
+    sources: usize,
+    variables: usize,
+    mounts: usize,
+}
+
+/// Takes the list under `key` off what there is room for; `expected` says how much that was.
+fn take_room<'a>(
     parent: Value<'a>,
     key: &str,
-    read: fn(Value<'a>) -> Result<T, TypeError<'a>>,
-) -> Result<Vec<T>, TypeError<'a>> {
-    let Some(array) = parent.optional_array(key)? else { return Ok(Vec::new()) };
-    // Not `collect`: five copies of its machinery would be one percent of the wasm.
-    let mut views = Vec::new();
-    for element in array.elements() {
-        views.push(read(element.object()?)?);
+    room: &mut usize,
+    expected: &'static str,
+) -> Result<Option<Value<'a>>, TypeError<'a>> {
+    let Some(list) = parent.optional_array(key)? else { return Ok(None) };
+    match room.checked_sub(list.elements().count()) {
+        Some(left) => *room = left,
+        None => return list.wrong(expected),
     }
-    Ok(views)
+    Ok(Some(list))
+}
+
+impl<'a> SpecView<'a> {
+    fn read(spec: Value<'a>) -> Result<Self, TypeError<'a>> {
+        spec.optional_text("serviceAccountName")?;
+        let mut room = Room {
+            containers: MOST_CONTAINERS,
+            volumes: MOST_VOLUMES,
+            sources: MOST_SOURCES,
+            variables: MOST_VARIABLES,
+            mounts: MOST_MOUNTS,
+        };
+        Ok(Self {
+            host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),
+            os_name: match spec.optional_object("os")? {
+                Some(os) => os.text_or_empty("name")?,
+                None => Cow::default(),
+            },
+            init_containers: ContainerView::read_all(spec, "initContainers", &mut room)?,
+            containers: ContainerView::read_all(spec, "containers", &mut room)?,
+            volumes: VolumeView::read_all(spec, &mut room)?,
+        })
+    }
+}
+
+impl<'a> ContainerView<'a> {
+    fn read_all(spec: Value<'a>, key: &str, room: &mut Room) -> Result<Vec<Self>, TypeError<'a>> {
+        let expected = "a list of at most 1000 containers, init containers included";
+        let Some(list) = take_room(spec, key, &mut room.containers, expected)? else { return Ok(Vec::new()) };
+        // Not `collect`: copies of its machinery would be one percent of the wasm.
+        let mut containers = Vec::new();
+        for container in list.elements() {
+            containers.push(Self::read(container.object()?, room)?);
+        }
+        Ok(containers)
+    }
+
+    fn read(container: Value<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
+        let name = container.text_or_empty("name")?;
+        let expected = "a list of at most 10000 variables, those of all containers included";
+        let env = take_room(container, "env", &mut room.variables, expected)?;
+        if let Some(env) = env {
+            for variable in env.elements() {
+                EnvView::read(variable.object()?)?;
+            }
+        }
+        let expected = "a list of at most 10000 mounts, those of all containers included";
+        let volume_mounts = take_room(container, "volumeMounts", &mut room.mounts, expected)?;
+        if let Some(mounts) = volume_mounts {
+            for mount in mounts.elements() {
+                MountView::read(mount.object()?)?;
+            }
+        }
+        Ok(Self { name, env, volume_mounts })
+    }
+
+    /// The environment variables, in order.
+    #[must_use]
+    pub fn env(&self) -> Variables<'a> {
+        Variables(self.env.map(Value::elements))
+    }
+
+    /// Whether there is no list of environment variables, or an empty one.
+    #[must_use]
+    pub fn has_no_env(&self) -> bool {
+        self.env.is_none_or(|env| env.is_empty())
+    }
+
+    /// The volume mounts, in order.
+    #[must_use]
+    pub fn volume_mounts(&self) -> Mounts<'a> {
+        Mounts(self.volume_mounts.map(Value::elements))
+    }
+
+    /// Whether there is no list of volume mounts, or an empty one.
+    #[must_use]
+    pub fn has_no_volume_mounts(&self) -> bool {
+        self.volume_mounts.is_none_or(|mounts| mounts.is_empty())
+    }
 }
 
 impl<'a> MetadataView<'a> {
@@ -251,29 +456,20 @@ impl<'a> MetadataView<'a> {
     }
 }
 
-impl<'a> SpecView<'a> {
-    fn read(spec: Value<'a>) -> Result<Self, TypeError<'a>> {
-        spec.optional_text("serviceAccountName")?;
-        Ok(Self {
-            host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),
-            os_name: match spec.optional_object("os")? {
-                Some(os) => os.text_or_empty("name")?,
-                None => Cow::default(),
-            },
-            init_containers: read_all(spec, "initContainers", ContainerView::read)?,
-            containers: read_all(spec, "containers", ContainerView::read)?,
-            volumes: read_all(spec, "volumes", VolumeView::read)?,
-        })
+// All were read once already, without an error, so none is left out here.
+impl<'a> Iterator for Variables<'a> {
+    type Item = EnvView<'a>;
+
+    fn next(&mut self) -> Option<EnvView<'a>> {
+        EnvView::read(self.0.as_mut()?.next()?).ok()
     }
 }
 
-impl<'a> ContainerView<'a> {
-    fn read(container: Value<'a>) -> Result<Self, TypeError<'a>> {
-        Ok(Self {
-            name: container.text_or_empty("name")?,
-            env: read_all(container, "env", EnvView::read)?,
-            volume_mounts: read_all(container, "volumeMounts", MountView::read)?,
-        })
+impl<'a> Iterator for Mounts<'a> {
+    type Item = MountView<'a>;
+
+    fn next(&mut self) -> Option<MountView<'a>> {
+        MountView::read(self.0.as_mut()?.next()?).ok()
     }
 }
 
@@ -313,10 +509,25 @@ impl<'a> MountView<'a> {
 }
 
 impl<'a> VolumeView<'a> {
-    fn read(volume: Value<'a>) -> Result<Self, TypeError<'a>> {
+    fn read_all(spec: Value<'a>, room: &mut Room) -> Result<Vec<Self>, TypeError<'a>> {
+        let expected = "a list of at most 1000 volumes";
+        let Some(list) = take_room(spec, "volumes", &mut room.volumes, expected)? else {
+            return Ok(Vec::new());
+        };
+        let mut volumes = Vec::new();
+        for volume in list.elements() {
+            volumes.push(Self::read(volume.object()?, room)?);
+        }
+        Ok(volumes)
+    }
+
+    fn read(volume: Value<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
         Ok(Self {
             name: volume.text_or_empty("name")?,
-            projected: volume.optional_object("projected")?.map(ProjectedView::read).transpose()?,
+            projected: match volume.optional_object("projected")? {
+                Some(projected) => Some(ProjectedView::read(projected, room)?),
+                None => None,
+            },
             has_other_fields: volume
                 .members()
                 .any(|(key, value)| !value.is_null() && !matches!(&*key, "name" | "projected")),
@@ -332,11 +543,17 @@ impl<'a> VolumeView<'a> {
 }
 
 impl<'a> ProjectedView<'a> {
-    fn read(projected: Value<'a>) -> Result<Self, TypeError<'a>> {
-        Ok(Self {
-            default_mode: projected.optional_integer("defaultMode")?,
-            sources: read_all(projected, "sources", ProjectionView::read)?,
-        })
+    fn read(projected: Value<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
+        let default_mode = projected.optional_integer("defaultMode")?;
+        let expected = "a list of at most 2000 sources, those of all volumes included";
+        let list = take_room(projected, "sources", &mut room.sources, expected)?;
+        let mut sources = Vec::new();
+        if let Some(list) = list {
+            for source in list.elements() {
+                sources.push(ProjectionView::read(source.object()?)?);
+            }
+        }
+        Ok(Self { default_mode, sources })
     }
 }
 
@@ -364,10 +581,15 @@ impl<'a> PrefixedEntries<'a> {
     /// Reads the map of strings under `key`.
     pub(crate) fn read(metadata: Value<'a>, key: &str) -> Result<Self, TypeError<'a>> {
         let mut entries = Vec::new();
+        let mut length = 0;
         if let Some(map) = metadata.optional_object(key)? {
             for (key, value) in map.members() {
                 let value = if value.is_null() { Cow::default() } else { value.text()? };
                 if key.starts_with(ANNOTATION_PREFIX) {
+                    length += key.len() + value.len();
+                    if length > LONGEST_ENTRIES {
+                        return map.wrong("at most 262144 bytes long in all");
+                    }
                     entries.push((key, value));
                 }
             }

@@ -10,7 +10,7 @@ use crate::denial::Denial;
 use crate::environment::variable;
 use crate::go_int::parse_int;
 use crate::names::{INJECT_PROXY_ANNOTATION, PROXY_CONTAINER, PROXY_INIT_CONTAINER, PROXY_PORT_ANNOTATION};
-use crate::patch::{Fragment, Patch};
+use crate::patch::{Patch, Pointer, fragment};
 use crate::pod_view::PodView;
 use crate::settings::Choice as _;
 
@@ -50,8 +50,8 @@ impl ProxyRequest {
         let init = (!pod.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
         let (first_init, first) = if config.native_sidecar { (sidecar, None) } else { (None, sidecar) };
 
-        insert("/spec/initContainers", pod.init_containers().is_empty(), first_init, init, patch);
-        insert("/spec/containers", pod.containers().is_empty(), first, None, patch);
+        insert("initContainers", pod.init_containers().is_empty(), first_init, init, patch);
+        insert("containers", pod.containers().is_empty(), first, None, patch);
     }
 
     fn sidecar(
@@ -134,21 +134,27 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 /// Puts `first` before and `last` behind the containers of a list.
-fn insert(path: &str, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
+fn insert(
+    list: &'static str,
+    is_empty: bool,
+    first: Option<Container>,
+    last: Option<Container>,
+    patch: &mut Patch,
+) {
+    let place = Pointer::list(list);
     if is_empty {
         let mut both = Vec::new();
-        both.extend(first);
-        both.extend(last);
-        patch.append(path, true, both, Fragment::Containers, |container| {
-            Fragment::Container(Box::new(container))
-        });
+        for container in [first, last].iter().flatten() {
+            both.push(fragment(container));
+        }
+        patch.append(place, true, &both);
         return;
     }
     // The one in front goes last, so that the other places are still counted as in the pod that was sent.
     if let Some(container) = last {
-        patch.add(format!("{path}/-"), Fragment::Container(Box::new(container)));
+        patch.add(place.end(), fragment(&container));
     }
     if let Some(container) = first {
-        patch.add(format!("{path}/0"), Fragment::Container(Box::new(container)));
+        patch.add(place.at(0), fragment(&container));
     }
 }

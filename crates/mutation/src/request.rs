@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::json::{TypeError, Value};
+use crate::json::{Shape, TypeError, Value};
+use crate::pod_view::{METADATA, POD};
 
 /// An `AdmissionRequest` of `admission.k8s.io/v1` or `v1beta1`. What is not named here is ignored.
 #[derive(Debug)]
@@ -22,7 +23,36 @@ pub struct AdmissionRequest<'a> {
     resource: (Cow<'a, str>, Cow<'a, str>),
 }
 
+/// What is read of a pod or of a workload object. Which of them it is may be said behind it.
+static OBJECT: Shape = Shape::Object(&[
+    ("apiVersion", &Shape::Leaf),
+    ("kind", &Shape::Leaf),
+    ("metadata", &METADATA),
+    (
+        "spec",
+        &Shape::Object(&[
+            ("serviceAccountName", &Shape::Leaf),
+            ("template", &POD),
+            ("jobTemplate", &Shape::Object(&[("spec", &Shape::Object(&[("template", &POD)]))])),
+        ]),
+    ),
+]);
+
+static GROUP_AND_NAME: Shape =
+    Shape::Object(&[("group", &Shape::Leaf), ("kind", &Shape::Leaf), ("resource", &Shape::Leaf)]);
+
 impl<'a> AdmissionRequest<'a> {
+    /// What has to be indexed of a request.
+    pub const SHAPE: &'static Shape = &Shape::Object(&[
+        ("uid", &Shape::Leaf),
+        ("namespace", &Shape::Leaf),
+        ("operation", &Shape::Leaf),
+        ("subResource", &Shape::Leaf),
+        ("kind", &GROUP_AND_NAME),
+        ("resource", &GROUP_AND_NAME),
+        ("object", &OBJECT),
+    ]);
+
     /// Reads a request.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! What is read from a pod's service account: its label and its annotations.
 
-use crate::json::{Json, TypeError, Value};
+use crate::bounds::{LONGEST_IDENTITY, MOST_REQUEST_VALUES};
+use crate::json::{Json, Shape, TypeError, Value};
 use crate::names::{
     CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE, TENANT_ID_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
 };
-use crate::pod_view::PrefixedEntries;
+use crate::pod_view::{METADATA, PrefixedEntries};
 
 /// The part of a `ServiceAccount` that decides about its pods.
 ///
@@ -41,21 +42,31 @@ impl ServiceAccount {
         let mut account = Self::default();
         for (key, value) in labels {
             match key {
-                OPT_IN_LABEL => account.opt_in_label = Some(value.into()),
+                OPT_IN_LABEL => account.opt_in_label = Some(kept(value)),
                 CLIENT_ID_ANNOTATION => account.misplaced.client_id_as_label = true,
                 _ => {}
             }
         }
         for (key, value) in annotations {
             match key {
-                CLIENT_ID_ANNOTATION => account.client_id = Some(value.into()),
-                TENANT_ID_ANNOTATION => account.tenant_id = Some(value.into()),
-                TOKEN_EXPIRATION_ANNOTATION => account.token_expiration = Some(value.into()),
+                CLIENT_ID_ANNOTATION => account.client_id = Some(kept(value)),
+                TENANT_ID_ANNOTATION => account.tenant_id = Some(kept(value)),
+                TOKEN_EXPIRATION_ANNOTATION => account.token_expiration = Some(kept(value)),
                 OPT_IN_LABEL => account.misplaced.opt_in_as_annotation = true,
                 _ => {}
             }
         }
         account
+    }
+
+    /// The annotations that end up in pods, by key.
+    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let annotations = [
+            (CLIENT_ID_ANNOTATION, &self.client_id),
+            (TENANT_ID_ANNOTATION, &self.tenant_id),
+            (TOKEN_EXPIRATION_ANNOTATION, &self.token_expiration),
+        ];
+        annotations.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)))
     }
 
     /// Whether the service account opts its pods in.
@@ -70,6 +81,14 @@ impl ServiceAccount {
         self.client_id.as_deref().unwrap_or_default()
     }
 }
+
+/// As much of a text as tells that it is too long: caches keep these.
+fn kept(value: &str) -> Box<str> {
+    value.get(..value.floor_char_boundary(LONGEST_IDENTITY + 4)).unwrap_or(value).into()
+}
+
+/// What has to be indexed of a `ServiceAccount` manifest.
+static MANIFEST: Shape = Shape::Object(&[("metadata", &METADATA)]);
 
 /// What reading a service account came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,11 +118,11 @@ impl ServiceAccount {
         read(manifest).map_err(|error: TypeError<'a>| error.sentence("service account", manifest))
     }
 
-    /// Reads the JSON text of a `ServiceAccount` manifest.
+    /// Reads the JSON text of a `ServiceAccount` manifest, or of its metadata alone.
     ///
     /// # Errors
     /// The text is not JSON, or as [`ServiceAccount::read`].
     pub fn from_json(text: &str) -> Result<Self, String> {
-        Self::read(Json::parse(text)?.root())
+        Self::read(Json::parse_shaped(text, &MANIFEST, MOST_REQUEST_VALUES)?.root())
     }
 }

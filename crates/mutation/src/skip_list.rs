@@ -1,46 +1,93 @@
 //! The containers that get nothing.
 
-/// Names from the skip-containers annotation, separated by `;` or `,`, white space trimmed.
+use std::collections::BinaryHeap;
+
+/// The containers of one pod, and which of them the skip-containers annotation names.
 ///
-/// Upstream separates by `;` only; neither character can be part of a container's name.
+/// The list may be as long as an annotation and a pod may have many containers, so each name of the list is searched for once
+/// among the sorted names of the containers, not each container in the list.
 #[derive(Debug, Default)]
-pub struct SkipList<'a>(Vec<&'a str>);
+pub struct SkipList<'a> {
+    /// Names of containers, sorted, and whether the list has them.
+    containers: Vec<(&'a str, bool)>,
+    list: &'a str,
+}
 
 impl<'a> SkipList<'a> {
     /// Reads the annotation; absent and empty skip nothing.
     #[must_use]
-    pub fn new(annotation: Option<&'a str>) -> Self {
-        let mut names = Vec::new();
-        if let Some(list) = annotation.filter(|list| !list.is_empty()) {
-            for name in list.split([';', ',']) {
-                names.push(name.trim());
+    pub fn new(annotation: Option<&'a str>, containers: impl Iterator<Item = &'a str>) -> Self {
+        let list = annotation.unwrap_or_default();
+        if list.is_empty() {
+            return Self::default();
+        }
+        // A heap, because the sorting of slices would be four percent of the wasm.
+        let mut names = BinaryHeap::new();
+        for container in containers {
+            names.push((container, false));
+        }
+        let mut skip_list = Self { containers: names.into_sorted_vec(), list };
+        // An empty name in the list skips a container without a name, as upstream's does.
+        for name in list.split(SEPARATORS).map(str::trim) {
+            let first = skip_list.containers.partition_point(|(container, _)| *container < name);
+            for (container, is_skipped) in skip_list.containers.iter_mut().skip(first) {
+                if *container != name || *is_skipped {
+                    break;
+                }
+                *is_skipped = true;
             }
         }
-        Self(names)
+        skip_list
     }
 
     /// Whether the container gets nothing.
     #[must_use]
     pub fn contains(&self, container: &str) -> bool {
-        self.0.contains(&container)
+        self.find(container).is_some_and(|is_skipped| is_skipped)
     }
 
-    /// The names that were written, without the empty ones.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.0.iter().copied().filter(|name| !name.is_empty())
+    /// The names that were written and that no container has, in order, without the empty ones.
+    pub fn unknown_names(&self) -> impl Iterator<Item = &'a str> {
+        let names = self.list.split(SEPARATORS).map(str::trim);
+        names.filter(|name| !name.is_empty() && self.find(name).is_none())
+    }
+
+    fn find(&self, container: &str) -> Option<bool> {
+        let found = self.containers.binary_search_by(|(name, _)| (*name).cmp(container)).ok()?;
+        self.containers.get(found).map(|(_, is_skipped)| *is_skipped)
     }
 }
+
+/// Upstream separates by `;` only; neither character can be part of a container's name.
+const SEPARATORS: [char; 2] = [';', ','];
 
 #[cfg(test)]
 mod tests {
     use super::SkipList;
 
+    fn list<'a>(annotation: &'a str, containers: &[&'a str]) -> SkipList<'a> {
+        SkipList::new(Some(annotation), containers.iter().copied())
+    }
+
     #[test]
     fn separators_and_white_space() {
-        let list = SkipList::new(Some(" a ; b,c;\u{a0}"));
-        assert!(["a", "b", "c"].iter().all(|name| list.contains(name)));
-        assert!(!list.contains("A"));
-        assert_eq!(list.names().collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert!(!SkipList::new(Some("")).contains(""));
+        let list = list(" a ; b,c;\u{a0}", &["d", "c", "b", "a", "A", "a"]);
+        for (container, is_skipped) in [("a", true), ("b", true), ("c", true), ("d", false), ("A", false)] {
+            assert_eq!(list.contains(container), is_skipped, "{container}");
+        }
+        assert_eq!(list.unknown_names().count(), 0);
+    }
+
+    #[test]
+    fn names_without_a_container_are_told_in_order() {
+        let list = list("z;a;y;;z", &["a"]);
+        assert_eq!(list.unknown_names().collect::<Vec<_>>(), ["z", "y", "z"]);
+    }
+
+    #[test]
+    fn a_container_without_a_name_is_skipped_by_an_empty_name() {
+        assert!(list("a;", &[""]).contains(""));
+        assert!(!list("a", &[""]).contains(""));
+        assert!(!list("", &[""]).contains(""));
     }
 }

@@ -2,105 +2,228 @@
 //!
 //! Key order, number texts, white space and fields that nobody knows survive, because they are never taken apart.
 
-use std::fmt;
+use std::collections::BinaryHeap;
+use std::fmt::{self, Write as _};
 
-use crate::json::Value;
-use crate::patch::{Patch, PatchKind, PatchOperation};
-use crate::text::printable;
+use crate::bounds::MOST_SPEC_VALUES;
+use crate::json::{Json, Value};
+use crate::patch::{Element, Patch, PatchKind, PatchOperation, Pointer};
+use crate::pod_view::SPEC;
 
 /// The patch does not fit the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatchError {
-    path: String,
-    problem: &'static str,
+    place: Pointer,
 }
 
 impl fmt::Display for PatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot patch {}: {}", printable(&self.path, 200), self.problem)
+        write!(f, "cannot patch {}: the place does not exist", self.place)
     }
 }
 
 impl std::error::Error for PatchError {}
 
-/// A replacement of a piece of text; empty pieces are insertions.
-struct Edit {
+/// A change of a piece of the object's text.
+struct Edit<'p> {
     start: usize,
     end: usize,
-    text: String,
+    insert: Insert,
+    value: &'p str,
 }
+
+/// How a value is put in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Insert {
+    /// Instead of what is there.
+    Instead,
+    /// In front of an element.
+    Before,
+    /// At the end of a list or an object, with a key in the latter.
+    Last { key: Option<&'static str>, is_empty: bool },
+}
+
+/// A key, its quotes, a colon and a comma around what is put in.
+const MOST_AROUND: usize = 32;
 
 impl Patch {
     /// The object's text with the patch applied.
     ///
-    /// All paths are looked up in the object as it is. That is what applying the operations one after the other comes
+    /// All places are looked up in the object as it is. That is what applying the operations one after the other comes
     /// to, because the plan puts containers in front of others last and never reaches into what it has put in.
     ///
     /// # Errors
     /// A place that the patch names does not exist.
     pub fn apply_to(&self, object: Value<'_>) -> Result<String, PatchError> {
-        let mut edits: Vec<Edit> = Vec::with_capacity(self.operations().len());
-        for operation in self.operations() {
-            let edit = edit(operation, object, &edits).ok_or_else(|| PatchError {
-                path: operation.path.clone(),
-                problem: "the place does not exist",
-            })?;
-            // In the order of the text; insertions at one place stay in the order of their operations.
-            let position = edits.partition_point(|earlier| earlier.start <= edit.start);
-            edits.insert(position, edit);
-        }
-        let text = object.raw();
-        let mut patched =
-            String::with_capacity(text.len() + edits.iter().map(|edit| edit.text.len()).sum::<usize>());
-        let mut copied = 0;
-        for edit in &edits {
-            let (start, end) = (edit.start - object.start(), edit.end - object.start());
-            patched.push_str(text.get(copied..start).unwrap_or_default());
-            patched.push_str(&edit.text);
-            copied = end;
-        }
-        patched.push_str(text.get(copied..).unwrap_or_default());
+        let mut patched = String::new();
+        self.apply_onto(object, &mut patched)?;
         Ok(patched)
     }
-}
 
-fn edit(operation: &PatchOperation, object: Value<'_>, earlier: &[Edit]) -> Option<Edit> {
-    let value = serde_json::to_string(&operation.value).ok()?;
-    let (parent, last) = operation.path.rsplit_once('/')?;
-    // The paths that are planned hold field names and indices, so there is nothing to unescape.
-    let parent = parent.split('/').skip(1).try_fold(object, child)?;
-    let existing = child(parent, last);
-    let is_array = parent.is_array();
-    match (operation.op, existing) {
-        (PatchKind::Replace, existing) => existing.map(|value| (value.start(), value.end())),
-        (PatchKind::Add, Some(existing)) if !is_array => Some((existing.start(), existing.end())),
-        (PatchKind::Add, Some(existing)) => {
-            return Some(Edit { start: existing.start(), end: existing.start(), text: format!("{value},") });
+    /// As [`Patch::apply_to`], behind what is in `patched` already.
+    ///
+    /// # Errors
+    /// As [`Patch::apply_to`]; `patched` is left as it was.
+    pub fn apply_onto(&self, object: Value<'_>, patched: &mut String) -> Result<(), PatchError> {
+        let edits = self.edits(object)?;
+        let text = object.raw();
+        // In the order of the text; those at one place in the order of their operations. A heap, because the sorting of
+        // slices would be four percent of the wasm.
+        let mut order = BinaryHeap::with_capacity(edits.len());
+        for (index, edit) in edits.iter().enumerate() {
+            order.push((edit.start, index));
         }
-        (PatchKind::Add, None) => {
-            let at = parent.end().checked_sub(1).filter(|_| is_array || parent.is_object())?;
-            let is_first = parent.elements().next().is_none() && parent.members().next().is_none();
-            let comma = if is_first && !earlier.iter().any(|edit| edit.start == at) { "" } else { "," };
-            let key = if is_array { String::new() } else { format!("\"{last}\":") };
-            return Some(Edit { start: at, end: at, text: format!("{comma}{key}{value}") });
+        patched.reserve_exact(
+            text.len() + edits.iter().map(|edit| edit.value.len() + MOST_AROUND).sum::<usize>(),
+        );
+        let mut copied = 0;
+        // Where something was put in last, behind which more may follow.
+        let mut last_end = None;
+        for (_, index) in order.into_sorted_vec() {
+            let Some(edit) = edits.get(index) else { continue };
+            patched.push_str(text.get(copied..edit.start).unwrap_or_default());
+            copied = edit.end;
+            match edit.insert {
+                Insert::Instead => patched.push_str(edit.value),
+                Insert::Before => {
+                    patched.push_str(edit.value);
+                    patched.push(',');
+                }
+                Insert::Last { key, is_empty } => {
+                    if !is_empty || last_end == Some(edit.start) {
+                        patched.push(',');
+                    }
+                    last_end = Some(edit.start);
+                    if let Some(key) = key {
+                        // Writing to a String cannot fail.
+                        _ = write!(patched, "\"{key}\":");
+                    }
+                    patched.push_str(edit.value);
+                }
+            }
         }
+        patched.push_str(text.get(copied..).unwrap_or_default());
+        Ok(())
     }
-    .map(|(start, end)| Edit { start, end, text: value })
+
+    /// The changes of the text, in the order of the operations.
+    fn edits<'p>(&'p self, object: Value<'_>) -> Result<Vec<Edit<'p>>, PatchError> {
+        let spec = object.get("spec").filter(Value::is_object);
+        // The plan has done the same without an error; a patch for another object finds no place.
+        let json = spec.and_then(|spec| Json::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES).ok());
+        let places = json.as_ref().map(|json| Places::new(json.root()));
+        let mut edits = Vec::with_capacity(self.operations().len());
+        for operation in self.operations() {
+            let edit = match (&places, spec) {
+                (Some(places), Some(spec)) => {
+                    places.edit(operation).map(|edit| edit.moved_by(spec.start() - object.start()))
+                }
+                _ => new_spec(operation, object),
+            };
+            edits.push(edit.ok_or(PatchError { place: operation.place })?);
+        }
+        Ok(edits)
+    }
 }
 
-/// The element or member that a token of a JSON Pointer leads to.
-fn child<'a>(parent: Value<'a>, token: &str) -> Option<Value<'a>> {
-    if parent.is_array() { parent.elements().nth(token.parse().ok()?) } else { parent.member(token) }
+impl Edit<'_> {
+    fn moved_by(self, offset: usize) -> Self {
+        Self { start: self.start + offset, end: self.end + offset, ..self }
+    }
+}
+
+/// The edit that gives an object a spec.
+fn new_spec<'p>(operation: &'p PatchOperation, object: Value<'_>) -> Option<Edit<'p>> {
+    if operation.place != Pointer::SPEC {
+        return None;
+    }
+    let value = &*operation.value;
+    Some(match object.member("spec") {
+        Some(nothing) => {
+            let (start, end) = (nothing.start() - object.start(), nothing.end() - object.start());
+            Edit { start, end, insert: Insert::Instead, value }
+        }
+        None => at_end_of(object, Some("spec"), value)?.moved_back_by(object.start()),
+    })
+}
+
+impl Edit<'_> {
+    fn moved_back_by(self, offset: usize) -> Self {
+        Self { start: self.start - offset, end: self.end - offset, ..self }
+    }
+}
+
+/// Puts a value in as the last one of a list or object.
+fn at_end_of<'p>(parent: Value<'_>, key: Option<&'static str>, value: &'p str) -> Option<Edit<'p>> {
+    let fits = if key.is_some() { parent.is_object() } else { parent.is_array() };
+    let at = parent.end().checked_sub(1).filter(|_| fits)?;
+    Some(Edit { start: at, end: at, insert: Insert::Last { key, is_empty: parent.is_empty() }, value })
+}
+
+/// The places of a spec. The containers are found once, not for each operation.
+struct Places<'a> {
+    spec: Value<'a>,
+    init_containers: Vec<Value<'a>>,
+    containers: Vec<Value<'a>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(spec: Value<'a>) -> Self {
+        let list = |name| {
+            let mut containers = Vec::new();
+            if let Some(list) = spec.get(name) {
+                for container in list.elements() {
+                    containers.push(container);
+                }
+            }
+            containers
+        };
+        Self { spec, init_containers: list("initContainers"), containers: list("containers") }
+    }
+
+    fn edit<'p>(&self, operation: &'p PatchOperation) -> Option<Edit<'p>> {
+        let place = operation.place;
+        let list = place.list?;
+        let (parent, key) = match place.field {
+            None => (self.spec, list),
+            Some((index, field)) => {
+                let containers =
+                    if list == "initContainers" { &self.init_containers } else { &self.containers };
+                (*containers.get(index as usize)?, field)
+            }
+        };
+        let value = &*operation.value;
+        let existing = parent.member(key);
+        let Some(element) = place.element else {
+            return match existing {
+                Some(existing) => Some(Edit {
+                    start: existing.start(),
+                    end: existing.end(),
+                    insert: Insert::Instead,
+                    value,
+                }),
+                None if operation.kind == PatchKind::Add => at_end_of(parent, Some(key), value),
+                None => None,
+            };
+        };
+        let existing = existing?;
+        let Element::At(index) = element else { return at_end_of(existing, None, value) };
+        let element = existing.elements().nth(index as usize)?;
+        Some(match operation.kind {
+            PatchKind::Replace => {
+                Edit { start: element.start(), end: element.end(), insert: Insert::Instead, value }
+            }
+            PatchKind::Add => {
+                Edit { start: element.start(), end: element.start(), insert: Insert::Before, value }
+            }
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::json::Json;
-    use crate::patch::{Fragment, Patch};
-
-    fn variable(name: &str) -> Fragment {
-        Fragment::EnvVar(crate::environment::variable(name, "v"))
-    }
+    use crate::patch::{Patch, Pointer, fragment};
 
     fn applied(object: &str, patch: &Patch) -> Result<String, String> {
         patch.apply_to(Json::parse(object).unwrap().root()).map_err(|error| error.to_string())
@@ -109,36 +232,53 @@ mod tests {
     #[test]
     fn only_the_touched_places_change() {
         let mut patch = Patch::default();
-        patch.add("/list/-", variable("a"));
-        patch.add("/list/-", variable("b"));
-        patch.add("/new", variable("c"));
-        patch.add("/empty/x", variable("d"));
-        patch.add("/empty/y", variable("e"));
-        patch.replace("/old/0", variable("f"));
-        patch.add("/null", variable("g"));
-        patch.add("/list/0", variable("h"));
-        let object = r#"{ "list" : [ 1e2 ], "empty":{ }, "old":[ [] ,2.50], "null":null }"#;
-        let v = |name: &str| format!(r#"{{"name":"{name}","value":"v"}}"#);
-        let expected = format!(
-            r#"{{ "list" : [ {},1e2 ,{},{}], "empty":{{ "x":{},"y":{}}}, "old":[ {} ,2.50], "null":{} ,"new":{}}}"#,
-            v("h"),
-            v("a"),
-            v("b"),
-            v("d"),
-            v("e"),
-            v("f"),
-            v("g"),
-            v("c"),
-        );
-        assert_eq!(applied(object, &patch), Ok(expected));
+        let (containers, env) = (Pointer::list("containers"), Pointer::field("containers", 0, "env"));
+        patch.add(env.end(), fragment(&"a"));
+        patch.add(env.end(), fragment(&"b"));
+        patch.add(Pointer::field("containers", 0, "volumeMounts"), fragment(&"c"));
+        patch.add(Pointer::field("containers", 1, "env"), fragment(&"d"));
+        patch.add(Pointer::field("containers", 1, "volumeMounts"), fragment(&"e"));
+        patch.replace(Pointer::list("volumes").at(0), fragment(&"f"));
+        patch.add(containers.end(), fragment(&"g"));
+        patch.add(Pointer::list("initContainers"), fragment(&"h"));
+        patch.add(containers.at(0), fragment(&"i"));
+        let object = r#"{ "spec" : { "volumes":[ [] ,2.50], "x" : 1e2, "containers":[ {"env":[ 1 ]}, { } ] , "initContainers" : null }, "y":{} }"#;
+        let expected = r#"{ "spec" : { "volumes":[ "f" ,2.50], "x" : 1e2, "containers":[ "i",{"env":[ 1 ,"a","b"],"volumeMounts":"c"}, { "env":"d","volumeMounts":"e"} ,"g"] , "initContainers" : "h" }, "y":{} }"#;
+        assert_eq!(applied(object, &patch), Ok(expected.to_owned()));
+    }
+
+    #[test]
+    fn members_that_are_not_indexed_are_not_forgotten() {
+        let mut patch = Patch::default();
+        patch.add(Pointer::field("containers", 0, "env"), fragment(&"a"));
+        patch.add(Pointer::list("volumes"), fragment(&"b"));
+        let expected = r#"{"spec":{"containers":[{"x":1,"env":"a"}],"volumes":"b"}}"#;
+        assert_eq!(applied(r#"{"spec":{"containers":[{"x":1}]}}"#, &patch), Ok(expected.to_owned()));
+    }
+
+    #[test]
+    fn a_spec_comes_where_none_is() {
+        let mut patch = Patch::default();
+        patch.add(Pointer::SPEC, fragment(&"s"));
+        for (object, expected) in [
+            ("{ }", r#"{ "spec":"s"}"#),
+            (r#"{"a":1}"#, r#"{"a":1,"spec":"s"}"#),
+            (r#"{"spec":null,"a":1}"#, r#"{"spec":"s","a":1}"#),
+        ] {
+            assert_eq!(applied(object, &patch), Ok(expected.to_owned()));
+        }
     }
 
     #[test]
     fn a_place_that_does_not_exist_is_an_error() {
-        for path in ["/a/b/c", "/a/-", "/list/x/y", "no-pointer"] {
+        for (place, path) in [
+            (Pointer::field("containers", 1, "env"), "/spec/containers/1/env"),
+            (Pointer::list("volumes").end(), "/spec/volumes/-"),
+            (Pointer::list("containers").at(3), "/spec/containers/3"),
+        ] {
             let mut patch = Patch::default();
-            patch.add(path, variable("a"));
-            let error = applied(r#"{"a":5,"list":[]}"#, &patch).unwrap_err();
+            patch.add(place, fragment(&"a"));
+            let error = applied(r#"{"spec":{"containers":[{}],"volumes":5}}"#, &patch).unwrap_err();
             assert_eq!(error, format!("cannot patch {path}: the place does not exist"));
         }
     }

@@ -10,12 +10,14 @@ pub fn printable(text: &str, limit: usize) -> String {
     if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
+    // Where almost everything is unsafe, the search for what is not ends here.
+    let looked_at = text.get(..text.floor_char_boundary(limit.saturating_mul(16))).unwrap_or(text);
     let mut shown = String::with_capacity(text.len().min(limit * 4));
-    let mut characters = text.chars().filter(|c| !is_unsafe(*c));
+    let mut characters = looked_at.chars().filter(|c| !is_unsafe(*c));
     for character in characters.by_ref().take(limit) {
         shown.push(character);
     }
-    if characters.next().is_some() {
+    if characters.next().is_some() || looked_at.len() < text.len() {
         shown.push('…');
     }
     shown

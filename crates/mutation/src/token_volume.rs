@@ -1,5 +1,6 @@
 //! The projected token volume: its name, its paths, and what an earlier run left of it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::{
@@ -11,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{CaSource, TokenEndpointConfig};
 use crate::json::{Json, Value};
 use crate::names::TOKEN_FILE_ENV;
-use crate::patch::{Fragment, Patch, ProjectedVolume, container_path};
+use crate::patch::{Fragment, Patch, Pointer, ProjectedVolume, fragment, list_of};
 use crate::plan::EquippedContainer;
 use crate::pod_view::{ContainerView, PodView, ProjectionView, VolumeView};
 use crate::settings::TokenVolumeLayout;
@@ -28,6 +29,9 @@ const RESERVED_TOKEN_PATH: &str = "token/azure-identity-token";
 const TOKEN_BELOW_MOUNT: &str = "/token/azure-identity-token";
 const CA_PATH: &str = "ca-cert/ca.crt";
 const CA_KEY: &str = "ca.crt";
+
+/// Longest name of a volume, in bytes: Kubernetes' bound.
+const LONGEST_NAME: usize = 63;
 
 /// Hexadecimal digits of the hash in a reserved name: what the prefix leaves of a name's 63 characters.
 const HASH_DIGITS: usize = 30;
@@ -47,6 +51,9 @@ pub struct TokenVolume {
     pub token_file: String,
     /// Path of the token endpoint's CA certificate, where the layout has one.
     pub ca_file: String,
+    /// The mount, and a list of it alone: all containers get the same.
+    mount_json: Fragment,
+    mounts_json: Fragment,
 }
 
 impl TokenVolume {
@@ -54,27 +61,36 @@ impl TokenVolume {
     #[must_use]
     pub fn of(pod: &PodView<'_>, layout: TokenVolumeLayout) -> Self {
         if layout == TokenVolumeLayout::AzureIdentityToken {
-            return Self {
+            let token_file = format!("{FIXED_MOUNT_PATH}/{FIXED_TOKEN_PATH}");
+            return Self::new(
                 layout,
-                name: FIXED_NAME.to_owned(),
-                mount_path: FIXED_MOUNT_PATH.to_owned(),
-                token_file: format!("{FIXED_MOUNT_PATH}/{FIXED_TOKEN_PATH}"),
-                ca_file: String::new(),
-            };
+                FIXED_NAME.to_owned(),
+                FIXED_MOUNT_PATH.to_owned(),
+                token_file,
+                String::new(),
+            );
         }
         let (name, earlier_mount_path) = reserved_name(pod);
         let mount_path = match (earlier_mount_path, layout, name.strip_prefix(RESERVED_PREFIX)) {
-            (Some(path), _, _) => path.to_owned(),
+            (Some(path), _, _) => path,
             (None, TokenVolumeLayout::ReservedPerPod, Some(hash)) => format!("{RESERVED_MOUNT_PATH}/{hash}"),
             _ => RESERVED_MOUNT_PATH.to_owned(),
         };
-        Self {
-            layout,
-            token_file: format!("{mount_path}/{RESERVED_TOKEN_PATH}"),
-            ca_file: format!("{mount_path}/{CA_PATH}"),
-            name,
-            mount_path,
-        }
+        let token_file = format!("{mount_path}/{RESERVED_TOKEN_PATH}");
+        let ca_file = format!("{mount_path}/{CA_PATH}");
+        Self::new(layout, name, mount_path, token_file, ca_file)
+    }
+
+    fn new(
+        layout: TokenVolumeLayout,
+        name: String,
+        mount_path: String,
+        token_file: String,
+        ca_file: String,
+    ) -> Self {
+        let mount_json = fragment(&mount(&name, &mount_path));
+        let mounts_json = list_of(std::slice::from_ref(&mount_json));
+        Self { layout, name, mount_path, token_file, ca_file, mount_json, mounts_json }
     }
 
     fn has_fixed_name(&self) -> bool {
@@ -95,36 +111,23 @@ impl TokenVolume {
     /// The mount that every container gets.
     #[must_use]
     pub fn mount(&self) -> VolumeMount {
-        VolumeMount {
-            name: self.name.clone(),
-            mount_path: self.mount_path.clone(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }
+        mount(&self.name, &self.mount_path)
     }
 
-    /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2).
-    pub fn mount_into(&self, container: &ContainerView<'_>, list: &str, index: usize, patch: &mut Patch) {
-        let mounts = &container.volume_mounts;
-        let path = || container_path(list, index, "volumeMounts");
-        match mounts.iter().enumerate().find(|(_, mount)| mount.name == self.name) {
-            None => patch.append(
-                &path(),
-                mounts.is_empty(),
-                vec![self.mount()],
-                Fragment::VolumeMounts,
-                Fragment::VolumeMount,
-            ),
+    /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2). `place` is the
+    /// container's list of mounts.
+    pub(crate) fn mount_into(&self, container: &ContainerView<'_>, place: Pointer, patch: &mut Patch) {
+        match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.name == self.name) {
+            None if container.has_no_volume_mounts() => patch.add(place, Fragment::clone(&self.mounts_json)),
+            None => patch.add(place.end(), Fragment::clone(&self.mount_json)),
             Some((_, mount)) if self.has_fixed_name() || mount.is_plain_read_only_at(&self.mount_path) => {}
-            Some((position, _)) => {
-                patch.replace(format!("{}/{position}", path()), Fragment::VolumeMount(self.mount()));
-            }
+            Some((position, _)) => patch.replace(place.at(position), Fragment::clone(&self.mount_json)),
         }
     }
 
     /// Whether the container mounts the volume as this software would.
     fn is_mounted_in(&self, container: &ContainerView<'_>) -> bool {
-        let mount = &container.volume_mounts.iter().find(|mount| mount.name == self.name);
+        let mount = container.volume_mounts().find(|mount| mount.name == self.name);
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
@@ -144,7 +147,7 @@ impl TokenVolume {
             return;
         }
         let projected = sources.build(RESERVED_TOKEN_PATH);
-        let existing = volumes.iter().enumerate().find(|(_, volume)| volume.name == self.name);
+        let existing = (0..).zip(volumes).find(|(_, volume)| volume.name == self.name);
         let Some((index, volume)) = existing else { return self.append_to(volumes, projected, patch) };
         // A volume in use is an earlier run's, and the API server has filled in its file mode since.
         let is_in_use =
@@ -154,36 +157,44 @@ impl TokenVolume {
             Some(mode) => is_in_use && mode == DEFAULTED_MODE,
         };
         if !is_mode_right || !has_sources(volume, &projected) {
-            patch.replace(format!("/spec/volumes/{index}"), Fragment::Volume(self.volume(projected)));
+            patch.replace(VOLUMES.at(index), self.volume(projected));
         }
     }
 
     fn append_to(&self, volumes: &[VolumeView<'_>], projected: ProjectedVolumeSource, patch: &mut Patch) {
-        let volume = self.volume(projected);
-        patch.append("/spec/volumes", volumes.is_empty(), vec![volume], Fragment::Volumes, Fragment::Volume);
+        patch.append(VOLUMES, volumes.is_empty(), &[self.volume(projected)]);
     }
 
-    fn volume(&self, projected: ProjectedVolumeSource) -> ProjectedVolume {
-        ProjectedVolume { name: self.name.clone(), projected }
+    fn volume(&self, projected: ProjectedVolumeSource) -> Fragment {
+        fragment(&ProjectedVolume { name: self.name.clone(), projected })
+    }
+}
+
+const VOLUMES: Pointer = Pointer::list("volumes");
+
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
     }
 }
 
 /// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known. With
 /// that, where the earlier run mounted the volume, because the variables that it set point there.
-fn reserved_name<'v>(pod: &'v PodView<'_>) -> (String, Option<&'v str>) {
-    let of_prefix = || reserved_name_for(pod.generate_name(), " (prefix)");
-    let name = if pod.name().is_empty() { of_prefix() } else { reserved_name_for(pod.name(), "") };
+fn reserved_name(pod: &PodView<'_>) -> (String, Option<String>) {
+    let head = pod.head();
+    let of_prefix = || reserved_name_for(head.generate_name(), " (prefix)");
+    let name = if head.name().is_empty() { of_prefix() } else { reserved_name_for(head.name(), "") };
     let volumes = pod.volumes();
     if volumes.iter().any(|volume| volume.name == name) {
         return (name, None);
     }
-    let mut earlier: Option<&VolumeView<'_>> = None;
-    for volume in volumes.iter().filter(|volume| is_earlier_token_volume(volume)) {
-        if earlier.is_none() || volume.name == of_prefix() {
-            earlier = Some(volume);
-        }
-    }
-    let Some(earlier) = earlier else { return (name, None) };
+    let mut earlier = volumes.iter().filter(|volume| is_earlier_token_volume(volume));
+    let Some(first) = earlier.next() else { return (name, None) };
+    let of_prefix = of_prefix();
+    let earlier = earlier.rfind(|volume| volume.name == of_prefix).unwrap_or(first);
     let mut mount_path = None;
     for containers in [pod.init_containers(), pod.containers()] {
         for container in containers {
@@ -194,23 +205,27 @@ fn reserved_name<'v>(pod: &'v PodView<'_>) -> (String, Option<&'v str>) {
 }
 
 /// Where an earlier run mounted the volume in this container: the place that the container's variable names.
-fn earlier_mount_path<'v>(container: &'v ContainerView<'_>, volume: &str) -> Option<&'v str> {
-    let token_file = container.env.iter().find(|variable| variable.name == TOKEN_FILE_ENV)?.value()?;
+fn earlier_mount_path(container: &ContainerView<'_>, volume: &str) -> Option<String> {
+    let variable = container.env().find(|variable| variable.name == TOKEN_FILE_ENV)?;
+    let token_file = variable.value()?;
     let is_named = |path: &str| token_file.strip_prefix(path).is_some_and(|rest| rest == TOKEN_BELOW_MOUNT);
-    let mounts = container.volume_mounts.iter().filter(|mount| mount.name == volume);
-    let mut paths = mounts.map(|mount| &*mount.mount_path);
-    paths.find(|path| is_reserved_mount_path(path) && is_named(path))
+    let mounts = container.volume_mounts().filter(|mount| mount.name == volume);
+    let mut paths = mounts.map(|mount| mount.mount_path);
+    paths.find(|path| is_reserved_mount_path(path) && is_named(path)).map(Cow::into_owned)
 }
 
 /// Whether this software and upstream mount token volumes here.
 fn is_reserved_mount_path(path: &str) -> bool {
-    path.strip_prefix(RESERVED_MOUNT_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let rest = path.strip_prefix(RESERVED_MOUNT_PATH);
+    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && rest.len() <= LONGEST_NAME))
 }
 
 /// Whether this is a token volume that this software or upstream added.
 fn is_earlier_token_volume(volume: &VolumeView<'_>) -> bool {
     let hash = volume.name.strip_prefix(RESERVED_PREFIX);
-    hash.is_some_and(|hash| !hash.is_empty()) && volume.projects_token_to(RESERVED_TOKEN_PATH)
+    hash.is_some_and(|hash| !hash.is_empty())
+        && volume.name.len() <= LONGEST_NAME
+        && volume.projects_token_to(RESERVED_TOKEN_PATH)
 }
 
 /// The name for a pod with this identity: the first hexadecimal digits of a SHA-256 (`spec/upstream-webhook.md` 1.3).

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use azwi_mutation::{Admission, Answer, Config, Denial, Json, PendingAdmission, ServiceAccountLookup};
+use azwi_mutation::{Admission, Answer, Config, Denial, PendingAdmission, ServiceAccountLookup};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{Review, write_answer};
+use crate::review::{Review, index, write_answer};
 use crate::service_accounts::ServiceAccounts;
 
 /// What is left of the API server's patience for the way back.
@@ -55,7 +55,7 @@ impl Admissions {
     /// The body is no review; the sentence says why.
     pub async fn answer(&self, body: &[u8], arrival: Instant, patience: Duration) -> Result<String, String> {
         let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
-        let json = Json::parse(text).map_err(|problem| format!("the body is {problem}"))?;
+        let json = index(text).map_err(|problem| format!("the body is {problem}"))?;
         let review = Review::read(json.root())?;
         let config = self.config.load();
         let deadline = arrival + patience.saturating_sub(MARGIN).max(patience / 2);

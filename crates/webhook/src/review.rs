@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use azwi_mutation::{AdmissionRequest, Answer, Mutation, Value};
+use azwi_mutation::{AdmissionRequest, Answer, Json, MOST_REQUEST_VALUES, Mutation, Patch, Shape, Value};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -20,6 +20,17 @@ pub struct Review<'a> {
     pub api_version: Cow<'a, str>,
     /// What is asked.
     pub request: AdmissionRequest<'a>,
+}
+
+/// What has to be indexed of a review.
+static SHAPE: Shape = Shape::Object(&[("apiVersion", &Shape::Leaf), ("request", AdmissionRequest::SHAPE)]);
+
+/// Indexes a review's text.
+///
+/// # Errors
+/// The text is no JSON, or beyond a bound.
+pub fn index(text: &str) -> Result<Json<'_>, String> {
+    Json::parse_shaped(text, &SHAPE, MOST_REQUEST_VALUES)
 }
 
 impl<'a> Review<'a> {
@@ -98,26 +109,37 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<Str
         },
     };
     let patch = match answer {
-        Ok(Mutation { patch, .. }) if !patch.is_empty() => Some(patch.to_json()?),
+        Ok(Mutation { patch, .. }) if !patch.is_empty() => Some(patch),
         _ => None,
     };
     // Most answers without their patch are shorter than this.
-    let mut json = Vec::with_capacity(1024 + patch.as_ref().map_or(0, |patch| patch.len() / 3 * 4));
+    let mut json = Vec::with_capacity(1024 + patch.map_or(0, |patch| patch.json_length().div_ceil(3) * 4));
     serde_json::to_writer(&mut json, &ReviewAnswer { kind: "AdmissionReview", api_version, response })?;
     let mut text = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
     if let Some(patch) = patch {
-        add_patch(&patch, &mut text);
+        add_patch(patch, &mut text);
     }
     Ok(text)
 }
 
 /// Puts the patch into an answer's text as the response's last fields. Base64 has nothing to escape, and `serde_json` would
 /// look for it in every byte.
-fn add_patch(patch: &str, answer: &mut String) {
+fn add_patch(patch: &Patch, answer: &mut String) {
     const END: &str = "}}";
+    // The patch is encoded in pieces of this length, so that it never stands in memory twice as a whole. A multiple of
+    // three, which base64 does not pad.
+    const PIECE: usize = 12 * 1024;
     answer.truncate(answer.len() - END.len());
     answer.push_str(r#","patchType":"JSONPatch","patch":""#);
-    BASE64_STANDARD.encode_string(patch, answer);
+    let mut piece = Vec::with_capacity(patch.json_length().min(2 * PIECE));
+    patch.write_json(|text| {
+        piece.extend_from_slice(text.as_bytes());
+        while let Some((whole, _)) = piece.split_at_checked(PIECE) {
+            BASE64_STANDARD.encode_string(whole, answer);
+            piece.drain(..PIECE);
+        }
+    });
+    BASE64_STANDARD.encode_string(&piece, answer);
     answer.push('"');
     answer.push_str(END);
 }

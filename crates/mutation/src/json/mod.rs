@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use escapes::unescape;
-use index::{LONGEST_TEXT, Node, index};
+use index::{DEEPEST, Fault, LONGEST_TEXT, Node, index};
+pub use index::{Member, Shape};
 
 use crate::text::printable;
 
@@ -23,19 +24,40 @@ pub struct Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Indexes a text.
+    /// Indexes all of a text: of settings and manifests, whose authors are the program's own users.
     ///
     /// # Errors
-    /// The text is not JSON.
+    /// The text is not JSON, or nested too deep.
     pub fn parse(text: &'a str) -> Result<Self, String> {
+        Self::parse_shaped(text, &Shape::Whole, usize::MAX)
+    }
+
+    /// Indexes what `shape` names of a text, in at most `most_values` keys and values of twelve bytes each. The whole text is
+    /// checked.
+    ///
+    /// # Errors
+    /// The text is not JSON, nested too deep, or has more values of its shape than that.
+    pub fn parse_shaped(text: &'a str, shape: &Shape, most_values: usize) -> Result<Self, String> {
         if text.len() > LONGEST_TEXT {
             return Err("larger than 2 GiB".to_owned());
         }
-        match index(text.as_bytes()) {
+        match index(text.as_bytes(), shape, most_values) {
             Ok(nodes) => Ok(Self { text, nodes }),
-            Err(at) if at < text.len() => Err(format!("not JSON: unexpected text at byte {at}")),
-            Err(_) => Err("not JSON: it ends too early".to_owned()),
+            Err(Fault::Syntax(at)) if at < text.len() => {
+                Err(format!("not JSON: unexpected text at byte {at}"))
+            }
+            Err(Fault::Syntax(_)) => Err("not JSON: it ends too early".to_owned()),
+            Err(Fault::TooDeep) => Err(format!("nested deeper than {DEEPEST} levels")),
+            Err(Fault::TooManyNodes) => {
+                Err(format!("too large: it has more than {most_values} keys and values"))
+            }
         }
+    }
+
+    /// Memory that the index takes, in bytes.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
     }
 
     /// The outermost value.
@@ -95,7 +117,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// A value has another type than is needed.
+/// A value is not what is needed: of another type, or beyond a bound.
 #[derive(Debug, Clone, Copy)]
 pub struct TypeError<'a> {
     value: Value<'a>,
@@ -159,7 +181,14 @@ impl<'a> Value<'a> {
         self.starts_with(b'[')
     }
 
-    fn wrong<T>(self, expected: &'static str) -> Result<T, TypeError<'a>> {
+    /// Whether this is an object or a list with nothing inside, whatever of it was indexed.
+    pub(crate) fn is_empty(&self) -> bool {
+        let inside = self.raw().get(1..).unwrap_or_default().trim_start_matches([' ', '\t', '\n', '\r']);
+        inside.len() == 1
+    }
+
+    /// The error that something else is needed, for example `a string`.
+    pub(crate) fn wrong<T>(self, expected: &'static str) -> Result<T, TypeError<'a>> {
         Err(TypeError { value: self, expected })
     }
 
@@ -332,7 +361,7 @@ impl<'a> Value<'a> {
     }
 }
 
-impl<'a> TypeError<'a> {
+impl TypeError<'_> {
     /// Path of the value inside `base`.
     #[must_use]
     pub fn path_in(&self, base: Value<'_>) -> String {
@@ -347,8 +376,15 @@ impl<'a> TypeError<'a> {
 
     /// One sentence about a field of `base`, which `subject` names.
     #[must_use]
-    pub fn sentence(&self, subject: &str, base: Value<'a>) -> String {
-        let path = printable(&self.path_in(base), 200);
+    pub fn sentence(&self, subject: &str, base: Value<'_>) -> String {
+        self.sentence_below(subject, "", base)
+    }
+
+    /// As [`TypeError::sentence`], where `base` itself is the field `parent` of the subject.
+    pub(crate) fn sentence_below(&self, subject: &str, parent: &str, base: Value<'_>) -> String {
+        let path = self.path_in(base);
+        let dot = if parent.is_empty() || path.is_empty() { "" } else { "." };
+        let path = printable(&[parent, dot, &path].concat(), 200);
         let field = if path.is_empty() { subject.to_owned() } else { format!("{subject} field {path}") };
         format!("{field} must be {}, not {}", self.expected, self.shown())
     }

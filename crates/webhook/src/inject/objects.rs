@@ -89,7 +89,7 @@ pub fn inject(
                 if !mutation.patch.is_empty() {
                     let patched = mutation.patch.apply_to(pod)?;
                     changed.replace_range(pod.start()..pod.end(), &patched);
-                    outcome.patches.insert(0, patch_line(&name, path, &mutation.patch.to_json()?)?);
+                    outcome.patches.insert(0, patch_line(&name, path, &mutation.patch.to_json())?);
                     outcome.json = Some(String::new());
                 }
             }
