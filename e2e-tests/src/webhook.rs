@@ -1,16 +1,13 @@
 //! The real webhook: as a process of its own, or inside a test with a configuration that changes from case to case.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use axum_server::Handle;
 use azwi_mutation::Config;
 use azwi_webhook::admission::Admissions;
 use azwi_webhook::certificates::{CertificateStore, ServingCertificate};
@@ -22,8 +19,9 @@ use kube::runtime::watcher::Event;
 use rcgen::{CertifiedKey, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tower::service_fn;
 
 use crate::api_server::{ApiServer, not_found};
@@ -103,7 +101,9 @@ impl WebhookProcess {
         [process.address, process.health, process.metrics] = addresses(&process.log())?;
         process
             .wait_until("ready", async |webhook| {
-                webhook.get(webhook.health, "/readyz").await.is_ok_and(|it| it.0 == 200)
+                // Its cache too, so that tests know where answers come from.
+                let ready = webhook.get(webhook.health, "/readyz?verbose").await;
+                ready.is_ok_and(|(status, text)| status == 200 && text.contains("[+]cache-synced"))
             })
             .await?;
         Ok(process)
@@ -234,7 +234,7 @@ pub struct EmbeddedWebhook {
     admissions: Arc<Admissions>,
     cache: Arc<Cache>,
     caller: Caller,
-    handle: Handle<SocketAddr>,
+    server: JoinHandle<()>,
 }
 
 impl EmbeddedWebhook {
@@ -252,19 +252,16 @@ impl EmbeddedWebhook {
         let cache = Arc::new(Cache::default());
         let client = kube::Client::new(service_fn(missing), "default");
         let limits = Limits::default();
-        let admissions = Arc::new(Admissions {
-            config: ArcSwap::from_pointee(config),
-            service_accounts: Arc::new(ServiceAccounts::new(Arc::clone(&cache), client)),
-            metrics: Metrics::new(),
-            places: Semaphore::new(limits.in_flight),
-            is_draining: AtomicBool::new(false),
-        });
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let service_accounts = Arc::new(ServiceAccounts::new(Arc::clone(&cache), client, limits.reads));
+        let admissions = Arc::new(Admissions::new(config, service_accounts, Metrics::new()));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let caller = Caller::new(listener.local_addr()?, [certificate.cert.der().clone()])?;
-        let handle = Handle::new();
         let tls = tls_config(TlsVersion::V1_3, certificates, None)?;
-        tokio::spawn(serve(listener, tls, Arc::clone(&admissions), limits, handle.clone()));
-        Ok(Self { admissions, cache, caller, handle })
+        let server =
+            tokio::spawn(serve(listener, tls, Arc::clone(&admissions), limits, std::future::pending()));
+        Ok(Self { admissions, cache, caller, server })
     }
 
     /// Makes these the configuration and the service accounts of `namespace`.
@@ -294,7 +291,7 @@ impl EmbeddedWebhook {
 
 impl Drop for EmbeddedWebhook {
     fn drop(&mut self) {
-        self.handle.shutdown();
+        self.server.abort();
     }
 }
 

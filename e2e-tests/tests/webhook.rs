@@ -158,7 +158,7 @@ async fn health_tells_each_check_and_metrics_are_shown() {
     let (status, verbose) = webhook.get(webhook.health, "/readyz?verbose").await.unwrap();
     assert_eq!(
         (status, &*verbose),
-        (200, "[+]cache-synced ok\n[+]certificate-valid ok\n[+]not-draining ok\n")
+        (200, "[+]api-server-answered ok\n[+]certificate-valid ok\n[+]not-draining ok\n[+]cache-synced ok\n")
     );
     setup.answer(&labelled("sa")).await;
     let (_, metrics) = webhook.get(webhook.metrics, "/metrics").await.unwrap();

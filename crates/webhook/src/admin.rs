@@ -1,35 +1,56 @@
-//! Health and metrics, on ports of their own and without TLS.
+//! Health and metrics, on ports of their own and without TLS. They have a thread of their own too, so that they are answered
+//! whatever the other one is busy with.
 
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use anyhow::{Context as _, Result};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use crate::admission::Admissions;
 use crate::certificates::CertificateStore;
-use crate::metrics::Metrics;
+use crate::connections::{Allowance, Connection, Connections, State};
 
-/// What readiness depends on.
+/// Callers are the kubelet and one or two Prometheus servers; each connection takes about 20 KiB at most.
+const ALLOWANCE: Allowance = Allowance {
+    connections: 32,
+    memory: 0,
+    patience: Duration::from_secs(10),
+    write_time: Duration::from_secs(10),
+};
+/// Largest head of a request in bytes.
+const LARGEST_HEAD: usize = 8 * 1024;
+
+/// What health and metrics tell of.
 #[derive(Clone)]
-pub struct Readiness {
-    /// The cache, and whether the process is draining.
+pub struct Observed {
+    /// The cache, the metrics, and whether the process is draining.
     pub admissions: Arc<Admissions>,
     /// The serving certificate.
     pub certificates: Arc<CertificateStore>,
 }
 
-impl Readiness {
-    /// Each check by name, and whether it holds.
+/// A condition of readiness: its name, and whether it holds.
+pub type Check = (&'static str, bool);
+
+impl Observed {
+    /// What has to hold for the process to be ready.
     #[must_use]
-    pub fn checks(&self) -> [(&'static str, bool); 3] {
+    pub fn checks(&self) -> [Check; 3] {
         [
-            ("cache-synced", self.admissions.service_accounts.cache().is_synced()),
+            ("api-server-answered", self.admissions.service_accounts.cache().last_heard().is_some()),
             ("certificate-valid", self.certificates.is_valid_at(seconds_since_1970())),
             ("not-draining", !self.admissions.is_draining()),
         ]
@@ -41,39 +62,114 @@ fn seconds_since_1970() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// `/livez` and `/healthz` say only that the process is alive, `/readyz` that it can answer; `?verbose` names each check.
-pub fn health_router(readiness: Readiness) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(readyz))
-        .with_state(readiness)
+/// Starts a thread that answers on both listeners. The receiver ends if that thread does.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(health: TcpListener, metrics: TcpListener, observed: Observed) -> Result<oneshot::Receiver<()>> {
+    let (alive, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let health = listener(&runtime, health)?;
+    let metrics = listener(&runtime, metrics)?;
+    let serve = move || {
+        let _alive = alive;
+        runtime.block_on(async {
+            let counter = &observed.admissions.metrics.connections_evicted;
+            let ports =
+                [(health, health_page as Page), (metrics, metrics_page as Page)].map(|(listener, page)| {
+                    let observed = observed.clone();
+                    let serve = move |stream, connection| serve(stream, connection, observed.clone(), page);
+                    Connections::new(ALLOWANCE, counter.clone()).accept(listener, serve, |_| ())
+                });
+            futures_util::future::join_all(ports).await;
+        });
+    };
+    std::thread::Builder::new().name("health-and-metrics".to_owned()).spawn(serve)?;
+    Ok(ended)
 }
 
-async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
-    let checks = readiness.checks();
+fn listener(runtime: &tokio::runtime::Runtime, listener: TcpListener) -> Result<tokio::net::TcpListener> {
+    let _inside = runtime.enter();
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener).context("cannot listen for health and metrics")
+}
+
+/// A page by its path and query.
+type Page = fn(&Observed, path: &str, query: &str) -> Answer;
+
+struct Answer {
+    status: StatusCode,
+    media_type: &'static str,
+    text: String,
+}
+
+impl Answer {
+    fn plain(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, media_type: "text/plain; charset=utf-8", text: text.into() }
+    }
+}
+
+async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observed, page: Page) {
+    let service = service_fn(async |request: Request<Incoming>| {
+        let answer = page(&observed, request.uri().path(), request.uri().query().unwrap_or_default());
+        let mut response = Response::new(Full::new(Bytes::from(answer.text)));
+        *response.status_mut() = answer.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
+        // The time to the next request begins, and with it that for reading this answer.
+        connection.enter(State::Idle);
+        Ok::<_, Infallible>(response)
+    });
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None).max_buf_size(LARGEST_HEAD);
+    tokio::select! {
+        // What went wrong is between the caller and its connection.
+        _ = http.serve_connection(TokioIo::new(stream), service) => {}
+        () = connection.overdue() => {}
+    }
+}
+
+/// `/livez` and `/healthz` say only that the process is alive, `/readyz` that it can answer; `?verbose` names each check.
+fn health_page(observed: &Observed, path: &str, query: &str) -> Answer {
+    match path {
+        "/livez" | "/healthz" => Answer::plain(StatusCode::OK, "ok"),
+        "/readyz" => {
+            let is_synced = observed.admissions.service_accounts.cache().is_synced();
+            let is_verbose = query.split('&').any(|parameter| parameter.starts_with("verbose"));
+            readiness(&observed.checks(), is_synced, is_verbose)
+        }
+        _ => Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /livez or /readyz?verbose\n"),
+    }
+}
+
+fn readiness(checks: &[Check], is_synced: bool, is_verbose: bool) -> Answer {
     let is_ready = checks.iter().all(|(_, holds)| *holds);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let is_verbose =
-        query.is_some_and(|query| query.split('&').any(|parameter| parameter.starts_with("verbose")));
     if is_ready && !is_verbose {
-        return (status, "ok").into_response();
+        return Answer::plain(status, "ok");
     }
-    let lines = checks
-        .iter()
-        .map(|(name, holds)| if *holds { format!("[+]{name} ok\n") } else { format!("[-]{name} failed\n") });
-    (status, lines.collect::<String>()).into_response()
+    let mut text = String::new();
+    for (name, holds) in checks {
+        // Writing to a String cannot fail.
+        _ = if *holds { writeln!(text, "[+]{name} ok") } else { writeln!(text, "[-]{name} failed") };
+    }
+    // Not a condition: until then service accounts are read one by one, which is slower and works.
+    text.push_str(if is_synced {
+        "[+]cache-synced ok\n"
+    } else {
+        "[ ]cache-synced not yet; service accounts are read one by one\n"
+    });
+    Answer::plain(status, text)
 }
 
 /// `/metrics` in the text format of `OpenMetrics`.
-pub fn metrics_router(metrics: Arc<Metrics>, admissions: Arc<Admissions>) -> Router {
-    Router::new().route("/metrics", get(show_metrics)).with_state((metrics, admissions))
-}
-
-async fn show_metrics(State((metrics, admissions)): State<(Arc<Metrics>, Arc<Admissions>)>) -> Response {
-    let cache = admissions.service_accounts.cache();
+fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
+    if path != "/metrics" {
+        return Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /metrics\n");
+    }
+    let metrics = &observed.admissions.metrics;
+    let cache = observed.admissions.service_accounts.cache();
     metrics.cached_service_accounts.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
-    metrics.cache_age_seconds.set(cache.last_change().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));
+    metrics.cache_age_seconds.set(cache.last_heard().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));
     if let Some(process) = process::Usage::read() {
         metrics.resident_memory.set(process.resident_bytes);
         metrics.cpu_seconds.inner().store(process.cpu_seconds.to_bits(), Ordering::Relaxed);
@@ -81,10 +177,10 @@ async fn show_metrics(State((metrics, admissions)): State<(Arc<Metrics>, Arc<Adm
     }
     match metrics.text() {
         Ok(text) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, content_type)], text).into_response()
+            let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            Answer { status: StatusCode::OK, media_type, text }
         }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => Answer::plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 
@@ -117,5 +213,22 @@ mod process {
                 open_files: i64::try_from(open_files).ok()?,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_fails_and_does_not_wait_for_the_cache() {
+        let ready = readiness(&[("a", true), ("b", true)], false, false);
+        assert_eq!((ready.status, &*ready.text), (StatusCode::OK, "ok"));
+        let verbose = readiness(&[("a", true)], false, true);
+        assert_eq!(verbose.status, StatusCode::OK);
+        assert_eq!(verbose.text, "[+]a ok\n[ ]cache-synced not yet; service accounts are read one by one\n");
+        let failed = readiness(&[("a", true), ("b", false)], true, false);
+        assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(failed.text, "[+]a ok\n[-]b failed\n[+]cache-synced ok\n");
     }
 }

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use azwi_mutation::{Admission, Answer, Config, Denial, PendingAdmission, ServiceAccountLookup};
+use azwi_mutation::{Admission, Answer, Config, Denial, PendingAdmission, ServiceAccountLookup, printable};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::connections::Connection;
 use crate::metrics::{Metrics, Outcome};
 use crate::review::{Review, index, write_answer};
-use crate::service_accounts::ServiceAccounts;
+use crate::service_accounts::{Lookup, ServiceAccounts};
+use crate::telemetry::Throttle;
 
 /// What is left of the API server's patience for the way back.
 const MARGIN: Duration = Duration::from_millis(250);
+/// What views of a request's labels and annotations take beside their index, as a multiple of that.
+const VIEWS_PER_INDEX: usize = 3;
 
 /// One in a gauge, for as long as this lives.
 struct Counted<'a>(&'a Gauge);
@@ -34,6 +37,15 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Why a review has no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// The body is no review; the sentence says why.
+    Unreadable(String),
+    /// It would have to wait, and there is no memory to keep it in.
+    NoMemory,
+}
+
 /// Everything that answering needs.
 pub struct Admissions {
     /// The configuration; another one may take its place while requests are answered.
@@ -42,54 +54,95 @@ pub struct Admissions {
     pub service_accounts: Arc<ServiceAccounts>,
     /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Places for requests that look something up.
-    pub places: Semaphore,
-    /// Whether connections are to be closed after their next answer.
-    pub is_draining: AtomicBool,
+    /// Keeps callers from filling the log.
+    pub refusals: Throttle,
+    is_draining: AtomicBool,
 }
 
 impl Admissions {
+    /// Answers by this configuration and these service accounts.
+    #[must_use]
+    pub fn new(config: Config, service_accounts: Arc<ServiceAccounts>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            config: ArcSwap::from_pointee(config),
+            service_accounts,
+            metrics,
+            refusals: Throttle::default(),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
     /// Answers a review. `patience` is how long the API server waits from `arrival` on.
     ///
     /// # Errors
-    /// The body is no review; the sentence says why.
-    pub async fn answer(&self, body: &[u8], arrival: Instant, patience: Duration) -> Result<String, String> {
-        let text = std::str::from_utf8(body).map_err(|error| format!("the body is not UTF-8: {error}"))?;
-        let json = index(text).map_err(|problem| format!("the body is {problem}"))?;
-        let review = Review::read(json.root())?;
+    /// The body is no review, or there is no memory for it.
+    pub async fn answer(
+        &self,
+        body: &[u8],
+        connection: &Arc<Connection>,
+        arrival: Instant,
+        patience: Duration,
+    ) -> Result<String, Unanswered> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| Unanswered::Unreadable(format!("the body is not UTF-8: {error}")))?;
+        let json = index(text).map_err(|problem| Unanswered::Unreadable(format!("the body is {problem}")))?;
+        let review = Review::read(json.root()).map_err(Unanswered::Unreadable)?;
         let config = self.config.load();
         let deadline = arrival + patience.saturating_sub(MARGIN).max(patience / 2);
         let (answer, reason) = match azwi_mutation::admit(&review.request, &config) {
             Admission::Answered(answer) => (answer, "no_lookup"),
-            Admission::Pending(pending) => self.look_up(pending, deadline).await,
+            Admission::Pending(pending) => {
+                match self.service_accounts.find(pending.namespace(), pending.service_account_name()) {
+                    Lookup::Known(account) => {
+                        self.metrics.looked_up("cache", "found");
+                        (pending.answer(ServiceAccountLookup::Found(account)), "found")
+                    }
+                    Lookup::TooMany => (self.shed(pending), "shed"),
+                    Lookup::Read(read) => {
+                        // While others are answered, this one keeps what was made of its body.
+                        let waiting = json.index_bytes() * VIEWS_PER_INDEX;
+                        let _share = connection.reserve(waiting).await.ok_or(Unanswered::NoMemory)?;
+                        // Counted down also when the caller hangs up and this is dropped.
+                        let _in_flight = Counted::new(&self.metrics.in_flight);
+                        self.answered_by(pending, ServiceAccounts::wait_for(read, deadline).await)
+                    }
+                }
+            }
         };
-        self.record(&review, &answer, reason, arrival);
-        write_answer(&review.api_version, &review.request.uid, &answer).map_err(|error| error.to_string())
+        self.record(&review, connection, &answer, reason, arrival);
+        write_answer(&review.api_version, &review.request.uid, &answer)
+            .map_err(|error| Unanswered::Unreadable(error.to_string()))
     }
 
-    async fn look_up(&self, pending: PendingAdmission<'_>, deadline: Instant) -> (Answer, &'static str) {
-        let Ok(_place) = self.places.try_acquire() else {
-            self.metrics.shed.inc();
-            let overloaded =
-                ServiceAccountLookup::Failed("the webhook has too many requests to answer".to_owned());
-            let answer = pending.answer(overloaded);
-            return (answer.map_err(|denial| Denial { code: 503, ..denial }), "shed");
-        };
-        // Counted down also when the caller hangs up and this is dropped.
-        let in_flight = Counted::new(&self.metrics.in_flight);
-        let (found, source) =
-            self.service_accounts.lookup(pending.namespace(), pending.service_account_name(), deadline).await;
-        drop(in_flight);
+    fn answered_by(
+        &self,
+        pending: PendingAdmission<'_>,
+        found: ServiceAccountLookup,
+    ) -> (Answer, &'static str) {
         let reason = match &found {
             ServiceAccountLookup::Found(_) => "found",
             ServiceAccountLookup::Missing => "missing",
             ServiceAccountLookup::Failed(_) => "failed",
         };
-        self.metrics.looked_up(source, reason);
+        self.metrics.looked_up("api_server", reason);
         (pending.answer(found), reason)
     }
 
-    fn record(&self, review: &Review<'_>, answer: &Answer, reason: &'static str, arrival: Instant) {
+    fn shed(&self, pending: PendingAdmission<'_>) -> Answer {
+        self.metrics.shed.inc();
+        let overloaded =
+            ServiceAccountLookup::Failed("the webhook has too many requests to answer".to_owned());
+        pending.answer(overloaded).map_err(|denial| Denial { code: 503, ..denial })
+    }
+
+    fn record(
+        &self,
+        review: &Review<'_>,
+        connection: &Connection,
+        answer: &Answer,
+        reason: &'static str,
+        arrival: Instant,
+    ) {
         let outcome = match answer {
             Ok(mutation) if mutation.patch.is_empty() => Outcome::Untouched,
             Ok(_) => Outcome::Mutated,
@@ -97,13 +150,24 @@ impl Admissions {
             Err(_) => Outcome::Denied,
         };
         self.metrics.answered(outcome, reason, arrival.elapsed().as_secs_f64());
-        let (uid, namespace) = (&*review.request.uid, &*review.request.namespace);
+        // All of it is the caller's text.
+        let uid = || printable(&review.request.uid, 64);
+        let namespace = || printable(&review.request.namespace, 63);
         match answer {
-            Err(denial) if denial.code >= 500 => {
-                warn!(uid, namespace, code = denial.code, message = denial.message, "pod denied");
+            Err(denial) => {
+                let Some(unlogged) = self.refusals.next() else { return };
+                let (uid, namespace, address) = (uid(), namespace(), connection.address());
+                let (code, message) = (denial.code, printable(&denial.message, 512));
+                if denial.code >= 500 {
+                    warn!(uid, namespace, code, message, %address, unlogged, "pod denied");
+                } else {
+                    info!(uid, namespace, code, message, %address, unlogged, "pod denied");
+                }
             }
-            Err(denial) => info!(uid, namespace, code = denial.code, message = denial.message, "pod denied"),
-            Ok(mutation) => debug!(uid, namespace, ?outcome, warnings = mutation.warnings.len(), "answered"),
+            Ok(mutation) => {
+                let warnings = mutation.warnings.len();
+                debug!(uid = uid(), namespace = namespace(), ?outcome, warnings, "answered");
+            }
         }
     }
 
@@ -111,5 +175,10 @@ impl Admissions {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on connections are closed after their next answer, and readiness fails.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
     }
 }

@@ -224,16 +224,17 @@ impl CertificateArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArguments {
+    /// Memory of all requests together in bytes: bodies, and answers until they are sent. Beyond it the oldest request is
+    /// dropped, or the new one answered at once with status 503 [default: three eighths of the container's memory limit].
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_memory, hide_default_value = true)]
+    request_memory: usize,
     /// Largest body of a request in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
     max_body: usize,
-    /// Bodies above 64 KiB of all requests together in bytes; more are answered at once with status 503.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().all_bodies_bytes)]
-    max_bodies: usize,
     /// Largest head of a request in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
     max_header: usize,
-    /// How long a client may take for the head of its first request.
+    /// How long a connection is kept that has not sent a review.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     header_timeout: Duration,
     /// How long a client may take for a request's body.
@@ -242,20 +243,32 @@ struct LimitArguments {
     /// How long a TLS handshake may take.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     handshake_timeout: Duration,
+    /// How long a client may take to read an answer.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    write_timeout: Duration,
     /// How long a request may take where the API server does not say by ?timeout=.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     request_timeout: Duration,
-    /// Connections at a time.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 341 in
+    /// 64 MiB].
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true)]
     max_connections: usize,
-    /// Requests that look something up at a time; more are answered at once with code 503.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().in_flight)]
+    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more are answered at
+    /// once with code 503.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().reads)]
     max_in_flight: usize,
 }
 
+/// The longest duration of a flag: no clock overflows by it.
+const LONGEST: Duration = Duration::from_hours(87_600);
+
 fn duration(text: &str) -> Result<Duration, String> {
-    go_duration::parse(text)
-        .ok_or_else(|| "a duration is a number and a unit, such as 10s, 1m30s or 500ms".to_owned())
+    let duration = go_duration::parse(text)
+        .ok_or_else(|| "a duration is a number and a unit, such as 10s, 1m30s or 500ms".to_owned())?;
+    if duration > LONGEST {
+        return Err("a duration is at most 87600h, which is ten years".to_owned());
+    }
+    Ok(duration)
 }
 
 /// Runs the program with these arguments.
@@ -325,6 +338,7 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
         Err(error) => return fail(&error, USAGE),
     };
     telemetry::start(level);
+    telemetry::log_panics();
     // One thread: waking another one costs more than answering a request, and one answers far more requests than an API
     // server sends.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -347,6 +361,13 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     let settings = arguments.settings.resolve(arguments.log_level.as_deref())?;
     arguments.certificates.check_lives()?;
     let limits = arguments.limits;
+    if limits.request_memory < limits.max_body {
+        bail!(
+            "--max-body is {} bytes, but all requests together may have only {} (--request-memory); one of them has to change",
+            limits.max_body,
+            limits.request_memory
+        );
+    }
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| DEFAULT_NAMESPACE.to_owned());
     let options = Options {
         webhook_addr: arguments.webhook_addr,
@@ -359,14 +380,15 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
         lame_duck: arguments.lame_duck,
         drain: arguments.drain,
         limits: Limits {
+            request_memory: limits.request_memory,
             body_bytes: limits.max_body,
-            all_bodies_bytes: limits.max_bodies,
             header_bytes: limits.max_header,
             header_time: limits.header_timeout,
             body_time: limits.body_timeout,
             handshake_time: limits.handshake_timeout,
+            write_time: limits.write_timeout,
             connections: limits.max_connections,
-            in_flight: limits.max_in_flight,
+            reads: limits.max_in_flight,
             request_time: limits.request_timeout,
         },
         settings,

@@ -1,15 +1,23 @@
 //! The connection to the API server: the client, the watch, and the server's version.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Bytes;
+use hyper::{Request, Response};
 use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource as _};
+use tower::{Service, layer::layer_fn};
 use tracing::{info, warn};
 
 use crate::metrics::Metrics;
@@ -31,6 +39,20 @@ const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
 /// # Errors
 /// There is no usable configuration.
 pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
+    Ok(ClientBuilder::try_from(config(kubeconfig).await?)?.build())
+}
+
+/// As [`client`]; tells `cache` whenever the API server says something about all service accounts, bookmarks of a watch
+/// included.
+///
+/// # Errors
+/// As [`client`].
+pub async fn client_heard_by(cache: &Arc<Cache>, kubeconfig: Option<&std::path::Path>) -> Result<Client> {
+    let layer = layer_fn(|inner| Hearing { inner, cache: Arc::clone(cache) });
+    Ok(ClientBuilder::try_from(config(kubeconfig).await?)?.with_layer(&layer).build())
+}
+
+async fn config(kubeconfig: Option<&std::path::Path>) -> Result<Config> {
     let mut config = match kubeconfig {
         Some(path) => {
             let file =
@@ -43,7 +65,48 @@ pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
     config.connect_timeout = Some(Duration::from_secs(5));
     // An API server that accepts and says nothing; it ends a watch itself before that.
     config.read_timeout = Some(READ_TIMEOUT);
-    Ok(Client::try_from(config)?)
+    Ok(config)
+}
+
+/// A client's service that listens to what comes in.
+struct Hearing<S> {
+    inner: S,
+    cache: Arc<Cache>,
+}
+
+impl<S, B> Service<Request<Body>> for Hearing<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_of_all = request.uri().path() == ServiceAccount::url_path(&(), None);
+        let cache = Arc::clone(&self.cache);
+        let called = self.inner.call(request);
+        Box::pin(async move {
+            let response = called.await?;
+            let hears = is_of_all && response.status().is_success();
+            Ok(response.map(|body| {
+                let heard = body.map_frame(move |frame| {
+                    if hears {
+                        cache.hear();
+                    }
+                    frame
+                });
+                heard.map_err(Into::into).boxed_unsync()
+            }))
+        })
+    }
 }
 
 /// Keeps the cache up to date until the task is dropped. The cache stays as it is while the API server is away.

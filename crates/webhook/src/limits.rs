@@ -1,42 +1,69 @@
-//! Everything that a client could make grow without end has a limit; each is a flag.
+//! How much of everything callers may make this process keep. Each is a flag, and a row of `docs/security.md`.
 
 use std::time::Duration;
+
+use crate::memory;
+
+/// The container's memory where nobody says how much it has: the chart's limit.
+const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
+/// What a connection takes at most besides its requests: a TLS record and a head that are not complete, buffers of answers
+/// that are not sent yet. Most take a fifth.
+const CONNECTION_BYTES: u64 = 48 * 1024;
+/// More would need more files than processes usually may open.
+const MOST_CONNECTIONS: u64 = 4096;
 
 /// Limits of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// Memory of all requests together in bytes: bodies while they are read or answered, and answers until they are sent.
+    pub request_memory: usize,
     /// Largest body of a request in bytes.
     pub body_bytes: usize,
-    /// Bodies above 64 KiB of all requests that are being read or answered, together, in bytes.
-    pub all_bodies_bytes: usize,
     /// Largest head of a request in bytes.
     pub header_bytes: usize,
-    /// How long a client may take for the head of its first request.
+    /// How long a connection is kept that has not sent a review yet.
     pub header_time: Duration,
     /// How long a client may take for a request's body.
     pub body_time: Duration,
-    /// How long a TLS handshake may take.
+    /// How long a client may take for a TLS handshake.
     pub handshake_time: Duration,
+    /// How long a client may take to read an answer.
+    pub write_time: Duration,
     /// Connections at a time.
     pub connections: usize,
-    /// Requests that look something up at a time.
-    pub in_flight: usize,
+    /// Reads of service accounts at a time.
+    pub reads: usize,
     /// How long a request may take where the API server does not say.
     pub request_time: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The limits for a process that may use so much memory in bytes.
+    ///
+    /// Three eighths are for requests, a quarter for connections. The rest is for the program, its cache, what one answer
+    /// takes while it is made, and what the allocator cannot give back at once.
+    #[must_use]
+    pub fn within(memory: u64) -> Self {
+        let connections = (memory / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
+        let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
+            request_memory: in_memory(memory / 8 * 3),
             body_bytes: 7 * 1024 * 1024,
-            all_bodies_bytes: 24 * 1024 * 1024,
-            header_bytes: 64 * 1024,
+            header_bytes: 16 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
             handshake_time: Duration::from_secs(10),
-            connections: 4096,
-            in_flight: 512,
+            write_time: Duration::from_secs(10),
+            connections: in_memory(connections),
+            reads: 64,
             request_time: Duration::from_secs(10),
         }
+    }
+}
+
+impl Default for Limits {
+    /// The limits for the container that this process is in.
+    fn default() -> Self {
+        Self::within(memory::container_limit().unwrap_or(USUAL_MEMORY))
     }
 }

@@ -11,7 +11,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::service_accounts::Source;
 use crate::version::BUILD;
 
 /// How a request ended.
@@ -59,7 +58,7 @@ pub struct Metrics {
     lookups: Family<LookupLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     handshake_failures: Family<ReasonLabel, Counter>,
-    /// Requests that were turned away because too many were in flight.
+    /// Requests that were turned away because there was no memory for them, or too many reads were under way.
     pub shed: Counter,
     /// Requests that are being answered.
     pub in_flight: Gauge,
@@ -73,6 +72,8 @@ pub struct Metrics {
     pub resident_memory: Gauge,
     /// CPU time of the process in seconds.
     pub cpu_seconds: Counter<f64, AtomicU64>,
+    /// Connections that had to go for others.
+    pub connections_evicted: Counter,
     /// Times the watch of service accounts ended with an error.
     pub watch_interruptions: Counter,
     /// Open file descriptors.
@@ -113,8 +114,10 @@ impl Metrics {
             registered!("azwi_certificate_reloads", "Times the serving certificate was read anew, by result");
         let handshake_failures: Family<ReasonLabel, Counter> =
             registered!("azwi_handshake_failures", "Connections that ended before a request, by reason");
-        let shed: Counter =
-            registered!("azwi_requests_shed", "Requests beyond the limit of requests in flight");
+        let shed: Counter = registered!(
+            "azwi_requests_shed",
+            "Requests for which there was no memory, or no read of their service account"
+        );
         let in_flight: Gauge = registered!("azwi_requests_in_flight", "Requests that are being answered");
         let cached_service_accounts: Gauge =
             registered!("azwi_cached_service_accounts", "Service accounts in the cache");
@@ -129,6 +132,8 @@ impl Metrics {
         let resident_memory: Gauge = registered!("process_resident_memory_bytes", "Memory of the process");
         let cpu_seconds: Counter<f64, AtomicU64> =
             registered!("process_cpu_seconds", "CPU time of the process");
+        let connections_evicted: Counter =
+            registered!("azwi_connections_evicted", "Connections that had to go for others");
         let watch_interruptions: Counter = registered!(
             "azwi_watch_interruptions",
             "Times the watch of service accounts ended with an error"
@@ -153,6 +158,7 @@ impl Metrics {
             certificate_not_after,
             resident_memory,
             cpu_seconds,
+            connections_evicted,
             watch_interruptions,
             open_files,
         })
@@ -165,11 +171,7 @@ impl Metrics {
     }
 
     /// A service account was looked up.
-    pub fn looked_up(&self, source: Source, result: &'static str) {
-        let source = match source {
-            Source::Cache => "cache",
-            Source::ApiServer => "api_server",
-        };
+    pub fn looked_up(&self, source: &'static str, result: &'static str) {
         self.lookups.get_or_create(&LookupLabels { source, result }).inc();
     }
 

@@ -1,28 +1,27 @@
 //! The process: what is started in which order, and how it stops.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use arc_swap::ArcSwap;
-use axum_server::Handle;
+use anyhow::{Context as _, Result, bail};
 use kube::Client;
 use rustls::server::danger::ClientCertVerifier;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::admin::{Readiness, health_router, metrics_router};
+use crate::admin::{self, Observed};
 use crate::admission::Admissions;
 use crate::certificates::{
     CertificateStore, ClientVerifier, Objects, keep_client_authorities, keep_from_files, keep_self_managed,
 };
-use crate::kubernetes::{client, has_native_sidecars, watch_service_accounts};
+use crate::kubernetes::{client_heard_by, has_native_sidecars, watch_service_accounts};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::server::{TlsVersion, serve as serve_tls, tls_config};
@@ -85,37 +84,33 @@ pub enum CertificateSource {
 /// Runs until a signal stops it.
 ///
 /// # Errors
-/// An address cannot be listened on, or there is no usable configuration of the cluster.
+/// An address cannot be listened on, there is no usable configuration of the cluster, or something that has to go on for
+/// ever has ended.
 pub async fn run(options: Options) -> Result<()> {
-    let signals = Signals::new().context("cannot wait for signals")?;
+    let mut signals = Signals::new().context("cannot wait for signals")?;
     // Before anything else, so that a port in use is told at once.
     let webhook = listen(&options.webhook_addr)?;
     let health = listen(&options.health_addr)?;
     let metrics_listener = listen(&options.metrics_addr)?;
     // Those of the sockets: port 0 asks the system for a free one.
     let addresses = (webhook.local_addr()?, health.local_addr()?, metrics_listener.local_addr()?);
-    let client = client(options.kubeconfig.as_deref()).await.context("cannot connect to the cluster")?;
+    let cache = Arc::new(Cache::default());
+    let client = client_heard_by(&cache, options.kubeconfig.as_deref())
+        .await
+        .context("cannot connect to the cluster")?;
 
     let metrics = Metrics::new();
-    let cache = Arc::new(Cache::default());
     let certificates = Arc::new(CertificateStore::default());
-    let admissions = Arc::new(Admissions {
-        config: ArcSwap::from_pointee(options.settings.config.clone()),
-        service_accounts: Arc::new(ServiceAccounts::new(Arc::clone(&cache), client.clone())),
-        metrics: Arc::clone(&metrics),
-        places: Semaphore::new(options.limits.in_flight),
-        is_draining: AtomicBool::new(false),
-    });
-    let readiness =
-        Readiness { admissions: Arc::clone(&admissions), certificates: Arc::clone(&certificates) };
+    let limits = options.limits;
+    let service_accounts = Arc::new(ServiceAccounts::new(Arc::clone(&cache), client.clone(), limits.reads));
+    let admissions =
+        Arc::new(Admissions::new(options.settings.config.clone(), service_accounts, Arc::clone(&metrics)));
+    let observed = Observed { admissions: Arc::clone(&admissions), certificates: Arc::clone(&certificates) };
+    let observers_ended = admin::start(health.into_std()?, metrics_listener.into_std()?, observed)
+        .context("cannot serve health and metrics")?;
 
+    // None of these ends by itself.
     let mut background = JoinSet::new();
-    background.spawn(serve_plain(health, health_router(readiness), options.limits));
-    background.spawn(serve_plain(
-        metrics_listener,
-        metrics_router(Arc::clone(&metrics), Arc::clone(&admissions)),
-        options.limits,
-    ));
     background.spawn(watch_service_accounts(client.clone(), cache, Arc::clone(&metrics)));
     let (store, counters) = (Arc::clone(&certificates), Arc::clone(&metrics));
     match options.certificates {
@@ -137,45 +132,55 @@ pub async fn run(options: Options) -> Result<()> {
         background.spawn(follow_version(client, Arc::clone(&admissions)));
     }
 
-    let handle = Handle::new();
-    let stopper = tokio::spawn(stop(
-        signals,
-        Arc::clone(&admissions),
-        handle.clone(),
-        options.lame_duck,
-        options.drain,
-    ));
     let (address, health, metrics) = addresses;
-    info!(version = BUILD.build_version, %address, %health, %metrics, "serving");
+    let (request_memory, connections) = (limits.request_memory, limits.connections);
+    info!(version = BUILD.build_version, %address, %health, %metrics, request_memory, connections, "serving");
     let tls = tls_config(options.tls_min_version, certificates, clients)?;
-    serve_tls(webhook, tls, admissions, options.limits, handle).await.context("the server ended")?;
-    stopper.abort();
+    let (told_to_drain, drain) = oneshot::channel();
+    let drain = async { drain.await.unwrap_or_default() };
+    let served = pin!(serve_tls(webhook, tls, Arc::clone(&admissions), limits, drain));
+    let stopped = stop(&mut signals, &admissions, options.lame_duck, options.drain, told_to_drain);
+    tokio::select! {
+        () = served => {}
+        () = stopped => {}
+        ended = background.join_next() => bail!(
+            "a background task ended, which none does by itself: {}",
+            ended.and_then(Result::err).map_or_else(|| "it gave up".to_owned(), |error| error.to_string())
+        ),
+        _ = observers_ended => bail!("the thread of health and metrics ended"),
+    }
     info!("stopped");
     Ok(())
 }
 
+/// As many connections wait to be accepted as the system allows; it takes a larger number for its own.
+const BACKLOG: u32 = 65_535;
+/// What the system keeps of each connection and each direction. Its own default grows to megabytes, which count as this
+/// process's memory; an API server is near, so that a small window is no slow one.
+const SOCKET_BUFFER: u32 = 64 * 1024;
+
 /// Listens on an address; `:9443` is every address of the machine, as in Go.
 fn listen(address: &str) -> Result<TcpListener> {
+    let listen = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+        socket.set_send_buffer_size(SOCKET_BUFFER)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
     let listener = match address.strip_prefix(':') {
-        // Not every machine speaks IPv6.
-        Some(port) => TcpListener::bind(format!("[::]:{port}"))
-            .or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}"))),
-        None => TcpListener::bind(address),
+        Some(port) => {
+            let port = port.parse().with_context(|| format!("cannot listen on {address}: no port number"))?;
+            // Not every machine speaks IPv6.
+            listen((Ipv6Addr::UNSPECIFIED, port).into())
+                .or_else(|_| listen((Ipv4Addr::UNSPECIFIED, port).into()))
+        }
+        None => address.to_socket_addrs().and_then(|mut found| {
+            listen(found.next().ok_or_else(|| io::Error::other("the name has no address"))?)
+        }),
     };
     listener.with_context(|| format!("cannot listen on {address}"))
-}
-
-async fn serve_plain(listener: TcpListener, router: axum::Router, limits: Limits) {
-    let served = async {
-        let mut server =
-            axum_server::from_tcp(listener)?.http1_only().first_request_timeout(limits.header_time);
-        // As well how long a connection may be idle.
-        server.http_builder().http1().header_read_timeout(limits.header_time);
-        server.serve(router.into_make_service()).await
-    };
-    if let Err(error) = served.await {
-        warn!(%error, "health or metrics are not served any more");
-    }
 }
 
 /// Keeps the decision about native sidecars in step with the API server, which may be upgraded under this process.
@@ -216,21 +221,21 @@ impl Signals {
 /// The first signal fails readiness and goes on serving, so that nobody is sent here any more; then requests in flight
 /// are waited for. A second signal ends at once.
 async fn stop(
-    mut signals: Signals,
-    admissions: Arc<Admissions>,
-    handle: Handle<SocketAddr>,
+    signals: &mut Signals,
+    admissions: &Admissions,
     lame_duck: Duration,
     drain: Duration,
+    told_to_drain: oneshot::Sender<Duration>,
 ) {
     signals.next().await;
     info!(lame_duck_seconds = lame_duck.as_secs_f64(), "stopping: not ready any more, still serving");
-    admissions.is_draining.store(true, Ordering::Relaxed);
+    admissions.drain();
     tokio::select! {
         () = tokio::time::sleep(lame_duck) => {}
-        () = signals.next() => return handle.shutdown(),
+        () = signals.next() => return,
     }
     info!(drain_seconds = drain.as_secs_f64(), "stopping: waiting for requests in flight");
-    handle.graceful_shutdown(Some(drain));
+    // Nobody listens any more if the server has ended by itself.
+    _ = told_to_drain.send(drain);
     signals.next().await;
-    handle.shutdown();
 }

@@ -2,57 +2,50 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody as _};
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use axum_server::Handle;
-use axum_server::accept::Accept;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures_util::FutureExt as _;
-use futures_util::future::{Ready, poll_immediate, ready};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use futures_util::future::poll_immediate;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::HeaderValue;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::Instant;
-use tower::service_fn;
-use tracing::{error, warn};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, error, warn};
 
-use crate::admission::Admissions;
+use crate::admission::{Admissions, Unanswered};
+use crate::connections::{Allowance, Connection, Connections, Share, State};
 use crate::go_duration;
 use crate::limits::Limits;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::Outcome;
+use crate::stream::FrugalStream;
 
 /// The path that upstream's manifests name.
 pub const PATH: &str = "/mutate-v1-pod";
 
-/// How long a connection is kept open for the next request, at least.
-const KEPT_FOR: Duration = Duration::from_mins(2);
-/// Larger bodies than this share what may be read at a time, in parts of this size. Smaller ones, as most are, cannot be
-/// kept out by a few large ones that take their time.
-const BODY_PART: usize = 64 * 1024;
-
-/// How much of a connection is read at a time: most reviews at once. rustls by itself reads 4 KiB.
-const READ_BUFFER: usize = 8 * 1024;
-
-struct Shared {
-    admissions: Arc<Admissions>,
-    limits: Limits,
-    /// Parts of large bodies that may still be read.
-    body_parts: Semaphore,
-}
+/// The longest time that an API server gives a webhook; more is not waited for, whatever `?timeout=` says.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, and its certificates a few more.
+const LONGEST_HANDSHAKE: usize = 16 * 1024;
+/// What is encrypted of an answer and waits to be sent.
+const TLS_BUFFER: usize = 16 * 1024;
+/// The smallest buffer for a request's head that the HTTP library takes.
+const SMALLEST_HEADER_BUFFER: usize = 8 * 1024;
 
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,158 +83,76 @@ pub fn tls_config(
     Ok(config)
 }
 
-/// Serves until `handle` stops it.
-///
-/// # Errors
-/// The address cannot be listened on.
+/// What all connections share.
+struct Shared {
+    admissions: Arc<Admissions>,
+    limits: Limits,
+    tls: TlsAcceptor,
+    http: http1::Builder,
+}
+
+/// Serves until `stop` says how long requests in flight may still take, and they took it.
 pub async fn serve(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     tls: ServerConfig,
     admissions: Arc<Admissions>,
     limits: Limits,
-    handle: Handle<SocketAddr>,
-) -> io::Result<()> {
-    let metrics = Arc::clone(&admissions.metrics);
-    let connections = ConnectionLimit(Arc::new(Semaphore::new(limits.connections)));
-    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)))
-        .handshake_timeout(limits.handshake_time)
-        .acceptor(connections);
-    let mut server = axum_server::from_tcp(listener)?
-        .acceptor(acceptor)
-        .handle(handle)
-        .http1_only()
-        .first_request_timeout(limits.header_time)
-        .accept_error_handler(move |_, error| metrics.handshake_failed(failure_reason(error)));
-    server
-        .http_builder()
-        .http1()
-        // This one also runs while a connection that is kept waits for its next request: Go keeps it for 90 seconds, and
-        // would lose the request that meets our close.
-        .header_read_timeout(limits.header_time.max(KEPT_FOR))
-        .max_buf_size(limits.header_bytes.max(8192));
-    // The largest body that is allowed always fits when there is no other.
-    let body_parts = Semaphore::new(limits.all_bodies_bytes.max(limits.body_bytes).div_ceil(BODY_PART));
-    let shared = Arc::new(Shared { admissions, limits, body_parts });
-    let service = service_fn(move |request| respond(Arc::clone(&shared), request).map(Ok::<_, Infallible>));
-    server.serve(tower::make::Shared::new(service)).await
-}
-
-/// Answers one request. There is one page, and a router would box its way there (docs/benchmarks.md).
-async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    if request.uri().path() != PATH {
-        let why = format!("there is nothing here; the webhook is at {PATH}\n");
-        return text(StatusCode::NOT_FOUND, why);
-    }
-    if request.method() != Method::POST {
-        let mut response =
-            text(StatusCode::METHOD_NOT_ALLOWED, "an admission review is sent by POST\n".to_owned());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
-    // A fault in one answer must not end the others.
-    let answered = AssertUnwindSafe(answer(&shared, request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| {
-        error!("answering a request panicked");
-        refuse(
-            &shared.admissions.metrics,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "panic",
-            "the webhook has a fault\n".to_owned(),
-        )
-    });
-    if shared.admissions.is_draining() {
-        // Sends callers with open connections to another replica while this one goes away.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    content("text/plain; charset=utf-8", status, text)
-}
-
-fn content(media_type: &'static str, status: StatusCode, content: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(content));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response
-}
-
-impl Shared {
-    /// A place for a request's body among all that are read at a time; none if there is no room.
-    fn parts_for(&self, body: &Incoming) -> Option<SemaphorePermit<'_>> {
-        let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
-        // A body that is too large is refused while it is read, and one of unknown length may be the largest.
-        let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes);
-        let parts = if length <= BODY_PART { 0 } else { length.div_ceil(BODY_PART) };
-        self.body_parts.try_acquire_many(u32::try_from(parts).ok()?).ok()
-    }
-}
-
-fn refuse(metrics: &Metrics, status: StatusCode, reason: &'static str, why: String) -> Response<Full<Bytes>> {
-    metrics.answered(Outcome::Error, reason, 0.0);
-    text(status, why)
-}
-
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let arrival = Instant::now();
-    let metrics = &shared.admissions.metrics;
-    if !is_json(request.headers()) {
-        let why = "the content type must be application/json\n".to_owned();
-        return refuse(metrics, StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why);
-    }
-    let timeout = request.uri().query().and_then(timeout_parameter);
-    let patience = timeout.unwrap_or(shared.limits.request_time);
-    let Some(_parts) = shared.parts_for(request.body()) else {
-        metrics.shed.inc();
-        let why = "the webhook has too many requests to read\n".to_owned();
-        return refuse(metrics, StatusCode::SERVICE_UNAVAILABLE, "shed", why);
+    stop: impl Future<Output = Duration>,
+) {
+    let mut http = http1::Builder::new();
+    // Idle connections are watched by their state, which costs no timer for each request.
+    http.header_read_timeout(None).max_buf_size(limits.header_bytes.max(SMALLEST_HEADER_BUFFER));
+    let allowance = Allowance {
+        connections: limits.connections,
+        memory: limits.request_memory,
+        patience: limits.header_time,
+        write_time: limits.write_time,
     };
-    let body = match read_body(request.into_body(), shared.limits).await {
-        Ok(body) => body,
-        Err((status, reason, why)) => return refuse(metrics, status, reason, why),
+    let connections = Connections::new(allowance, admissions.metrics.connections_evicted.clone());
+    let shared = Arc::new(Shared { admissions, limits, tls: TlsAcceptor::from(Arc::new(tls)), http });
+    let graceful = GracefulShutdown::new();
+    let serve =
+        |stream, connection| serve_connection(Arc::clone(&shared), stream, connection, graceful.watcher());
+    let refused = |_| shared.admissions.metrics.handshake_failed("too_many_connections");
+    let drain = tokio::select! {
+        () = connections.accept(listener, serve, refused) => return,
+        drain = stop => drain,
     };
-    match shared.admissions.answer(&body, arrival, patience).await {
-        Ok(answer) => content("application/json", StatusCode::OK, answer),
-        Err(why) => {
-            warn!(error = why, "a review could not be read");
-            refuse(metrics, StatusCode::BAD_REQUEST, "unreadable", format!("{why}\n"))
-        }
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = sleep(drain) => {}
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-}
-
-/// The API server's deadline.
-fn timeout_parameter(query: &str) -> Option<std::time::Duration> {
-    query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(go_duration::parse)
-}
-
-type BodyRefusal = (StatusCode, &'static str, String);
-
-async fn read_body(body: Incoming, limits: Limits) -> Result<Bytes, BodyRefusal> {
-    let mut read = pin!(Limited::new(body, limits.body_bytes).collect());
-    // Mostly the body is there already, and a timer would cost more than reading it.
-    let read = match poll_immediate(&mut read).await {
-        Some(read) => Ok(read),
-        None => tokio::time::timeout(limits.body_time, read).await,
+async fn serve_connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    watcher: Watcher,
+) {
+    let address = connection.address();
+    let handshake = async {
+        stream.set_nodelay(true)?;
+        let stream = FrugalStream::new(stream, LONGEST_HANDSHAKE);
+        shared.tls.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER))).await
     };
-    match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let why = format!("the body is larger than the limit of {} bytes\n", limits.body_bytes);
-            Err((StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
-        }
-        Ok(Err(error)) => {
-            Err((StatusCode::BAD_REQUEST, "body", format!("the body could not be read: {error}\n")))
-        }
-        Err(_) => {
-            let why = format!("the body did not arrive within {} seconds\n", limits.body_time.as_secs());
-            Err((StatusCode::REQUEST_TIMEOUT, "slow_body", why))
-        }
+    let timed_out = || Err(io::ErrorKind::TimedOut.into());
+    let mut stream =
+        match timeout(shared.limits.handshake_time, handshake).await.unwrap_or_else(|_| timed_out()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                debug!(%address, %error, "a handshake failed");
+                return shared.admissions.metrics.handshake_failed(failure_reason(&error));
+            }
+        };
+    stream.get_mut().0.lift_allowance();
+    connection.enter(State::Idle);
+    let service = service_fn(|request| respond(&shared, &connection, request).map(Ok::<_, Infallible>));
+    let served = watcher.watch(shared.http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // What went wrong is between the caller and its connection.
+        _ = served => {}
+        () = connection.overdue() => {}
     }
 }
 
@@ -250,69 +161,241 @@ fn failure_reason(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut => "timeout",
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "closed",
         io::ErrorKind::InvalidData => "tls",
-        io::ErrorKind::QuotaExceeded => "too_many_connections",
         _ => "other",
     }
 }
 
-/// Lets in so many connections at a time, and no more.
-#[derive(Clone)]
-struct ConnectionLimit(Arc<Semaphore>);
+/// Why a request gets no review back.
+struct Refusal {
+    status: StatusCode,
+    /// The label in the metrics.
+    reason: &'static str,
+    why: String,
+}
 
-impl<S> Accept<TcpStream, S> for ConnectionLimit {
-    type Stream = CountedStream;
-    type Service = S;
-    type Future = Ready<io::Result<(CountedStream, S)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        ready(match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(place) => stream.set_nodelay(true).map(|()| {
-                let stream = BufReader::with_capacity(READ_BUFFER, stream);
-                (CountedStream { stream, _place: place }, service)
-            }),
-            Err(_) => Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections")),
-        })
+impl Refusal {
+    fn new(status: StatusCode, reason: &'static str, why: impl Into<String>) -> Self {
+        Self { status, reason, why: why.into() }
     }
 }
 
-/// A connection and its place among those that are let in.
-pub struct CountedStream {
-    stream: BufReader<TcpStream>,
-    _place: OwnedSemaphorePermit,
+/// An answer on its way out, and the memory that it holds until then.
+struct Outgoing {
+    text: String,
+    _share: Option<Share>,
+    connection: Arc<Connection>,
 }
 
-impl AsyncRead for CountedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+impl AsRef<[u8]> for Outgoing {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 
-impl AsyncWrite for CountedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.connection.enter(State::Idle);
     }
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+fn outgoing(
+    connection: &Arc<Connection>,
+    status: StatusCode,
+    media_type: &'static str,
+    text: String,
+    share: Option<Share>,
+) -> Response<Full<Bytes>> {
+    connection.enter(State::Writing);
+    let outgoing = Outgoing { text, _share: share, connection: Arc::clone(connection) };
+    let mut response = Response::new(Full::new(Bytes::from_owner(outgoing)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+fn text(connection: &Arc<Connection>, status: StatusCode, mut text: String) -> Response<Full<Bytes>> {
+    text.push('\n');
+    outgoing(connection, status, "text/plain; charset=utf-8", text, None)
+}
+
+/// Answers one request. There is one page, and a router would box its way there (docs/benchmarks.md).
+async fn respond(
+    shared: &Shared,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    if request.uri().path() != PATH {
+        let why = format!("there is nothing here; the webhook is at {PATH}");
+        return text(connection, StatusCode::NOT_FOUND, why);
     }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    if request.method() != Method::POST {
+        let why = "an admission review is sent by POST".to_owned();
+        let mut response = text(connection, StatusCode::METHOD_NOT_ALLOWED, why);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
     }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    let arrival = Instant::now();
+    let (head, mut body) = request.into_parts();
+    // A fault in one answer must not end the others.
+    let answered =
+        AssertUnwindSafe(answer(shared, connection, &head, &mut body, arrival)).catch_unwind().await;
+    let answered = answered.unwrap_or_else(|_| {
+        error!("answering a request panicked");
+        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "panic", "the webhook has a fault"))
+    });
+    let mut response = match answered {
+        Ok((answer, share)) => outgoing(connection, StatusCode::OK, "application/json", answer, Some(share)),
+        Err(Refusal { status, reason, why }) => {
+            let metrics = &shared.admissions.metrics;
+            metrics.answered(Outcome::Error, reason, arrival.elapsed().as_secs_f64());
+            if let Some(unlogged) = shared.admissions.refusals.next() {
+                let address = connection.address();
+                warn!(%address, status = status.as_u16(), error = why, unlogged, "a request was refused");
+            }
+            discard(body, shared.limits).await;
+            text(connection, status, why)
+        }
+    };
+    if shared.admissions.is_draining() {
+        // Sends callers with open connections to another replica while this one goes away.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+async fn answer(
+    shared: &Shared,
+    connection: &Arc<Connection>,
+    head: &Parts,
+    body: &mut Incoming,
+    arrival: Instant,
+) -> Result<(String, Share), Refusal> {
+    if !is_json(&head.headers) {
+        let why = "the content type must be application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why));
+    }
+    let timeout = head.uri.query().and_then(timeout_parameter);
+    let patience = timeout.unwrap_or(shared.limits.request_time);
+    let length = body_length(body, shared.limits)?;
+    connection.enter(State::Reading);
+    let share = reserve(shared, connection, length).await?;
+    let body = read_body(body, length, shared.limits).await?;
+    connection.enter(State::Answering);
+    let answered = shared.admissions.answer(&body, connection, arrival, patience).await;
+    drop((body, share));
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(Unanswered::Unreadable(why)) => {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "unreadable", why));
+        }
+        Err(Unanswered::NoMemory) => return Err(no_memory(shared)),
+    };
+    connection.has_sent_review();
+    let share = reserve(shared, connection, answer.len()).await?;
+    Ok((answer, share))
+}
+
+async fn reserve(shared: &Shared, connection: &Arc<Connection>, bytes: usize) -> Result<Share, Refusal> {
+    connection.reserve(bytes).await.ok_or_else(|| no_memory(shared))
+}
+
+fn no_memory(shared: &Shared) -> Refusal {
+    shared.admissions.metrics.shed.inc();
+    let why = format!(
+        "the webhook has no memory left for this request; --request-memory is {} bytes",
+        shared.limits.request_memory
+    );
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shed", why)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The API server's deadline.
+fn timeout_parameter(query: &str) -> Option<Duration> {
+    let text = query.split('&').find_map(|pair| pair.strip_prefix("timeout="))?;
+    Some(go_duration::parse(text)?.min(LONGEST_TIMEOUT))
+}
+
+/// The body's length. It has to be known beforehand, so that memory is kept for it or the request refused at once; API servers
+/// say it.
+fn body_length(body: &Incoming, limits: Limits) -> Result<usize, Refusal> {
+    let Some(length) = body.size_hint().exact() else {
+        let why = "a review needs a Content-Length";
+        return Err(Refusal::new(StatusCode::LENGTH_REQUIRED, "length", why));
+    };
+    match usize::try_from(length) {
+        Ok(length) if length <= limits.body_bytes => Ok(length),
+        _ => {
+            let why = format!("the body is larger than the limit of {} bytes", limits.body_bytes);
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
+        }
+    }
+}
+
+/// Reads what is left of the body of a request that is refused, and keeps nothing of it: a caller that is still sending when
+/// the connection closes may never see why.
+async fn discard(mut body: Incoming, limits: Limits) {
+    const MOST: u64 = 32 * 1024 * 1024;
+    if body.size_hint().upper().is_none_or(|left| left > MOST) {
+        return;
+    }
+    let discarded = async { while let Some(Ok(_)) = body.frame().await {} };
+    // A caller that stalls is dropped with its answer unread, and knows why.
+    _ = timeout(limits.body_time, discarded).await;
+}
+
+async fn read_body(body: &mut Incoming, length: usize, limits: Limits) -> Result<Bytes, Refusal> {
+    let mut read = pin!(async {
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if data.len() == length {
+                // All of it, as most are.
+                return Ok(data);
+            }
+            if whole.is_empty() {
+                whole.reserve_exact(length);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(Bytes::from(whole))
+    });
+    // Mostly the body is there already, and a timer would cost more than reading it.
+    let read: Result<Result<Bytes, hyper::Error>, _> = match poll_immediate(&mut read).await {
+        Some(read) => Ok(read),
+        None => timeout(limits.body_time, read).await,
+    };
+    match read {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) => {
+            let why = format!("the body could not be read: {error}");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "body", why))
+        }
+        Err(_) => {
+            let why = format!("the body did not arrive within {} seconds", limits.body_time.as_secs());
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_body", why))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_servers_deadline_is_capped() {
+        for (query, seconds) in [
+            ("timeout=10s", Some(10)),
+            ("a=b&timeout=1s", Some(1)),
+            ("timeout=3000000000000000h", Some(30)),
+            ("timeout=-1s", None),
+            ("timeout=", None),
+            ("timeouts=1s", None),
+        ] {
+            assert_eq!(timeout_parameter(query), seconds.map(Duration::from_secs), "{query}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of the cluster's service accounts. It outlives the connection to the API server.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use azwi_mutation::ServiceAccount;
@@ -15,6 +15,7 @@ use super::of_object;
 #[derive(Debug, Default)]
 pub struct Cache {
     state: RwLock<State>,
+    last_heard: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -22,7 +23,6 @@ struct State {
     accounts: Accounts,
     /// The list that is being read anew; it takes the old one's place when it is complete.
     incoming: Accounts,
-    last_change: Option<Instant>,
     is_synced: bool,
 }
 
@@ -34,8 +34,11 @@ impl Cache {
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceAccount> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let account = state.accounts.get(namespace)?.get(name)?;
-        Some(account.as_deref().cloned().unwrap_or_default())
+        let known = |accounts: &Accounts| Some(accounts.get(namespace)?.get(name)?.as_deref().cloned());
+        // A first list that is still being read knows what it has read so far.
+        let account =
+            known(&state.accounts).or_else(|| known(&state.incoming).filter(|_| !state.is_synced))?;
+        Some(account.unwrap_or_default())
     }
 
     /// Whether the first list is complete.
@@ -57,16 +60,20 @@ impl Cache {
         self.len() == 0
     }
 
+    /// Notes that the API server has said something about all service accounts, if only that nothing has changed.
+    pub fn hear(&self) {
+        *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// When the API server last said something; none before it did.
     #[must_use]
-    pub fn last_change(&self) -> Option<Instant> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).last_change
+    pub fn last_heard(&self) -> Option<Instant> {
+        *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in what the watch says.
     pub fn apply(&self, event: Event<PartialObjectMeta<ServiceAccountObject>>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.last_change = Some(Instant::now());
         match event {
             Event::Apply(object) => insert(&mut state.accounts, &object),
             Event::Delete(object) => remove(&mut state.accounts, &object),
@@ -126,6 +133,7 @@ mod tests {
         cache.apply(Event::Init);
         cache.apply(Event::InitApply(object("a", "1")));
         assert!(!cache.is_synced() && cache.is_empty());
+        assert_eq!(cache.get("ns", "a").unwrap().client_id(), "1", "while the first list is read");
         cache.apply(Event::InitDone);
         assert!(cache.is_synced());
         cache.apply(Event::Init);

@@ -3,43 +3,60 @@
 mod cache;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use azwi_mutation::{ServiceAccount, ServiceAccountLookup};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::StatusCode;
 use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
-use kube::core::PartialObjectMeta;
-use kube::{Api, Client};
+use kube::api::GetParams;
+use kube::client::Body;
+use kube::core::{PartialObjectMeta, Request, Status};
+use kube::{Client, Resource as _};
 use tokio::time::Instant;
 
 pub use cache::Cache;
 
-/// Where an answer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// The cache.
-    Cache,
-    /// A read from the API server.
-    ApiServer,
-}
+/// Longer than any deadline, so that a read that nobody waits for ends as well.
+const LONGEST_READ: Duration = Duration::from_secs(30);
+/// Largest metadata of a service account that is read, in bytes: four times what its annotations may have.
+const LARGEST_METADATA: usize = 1024 * 1024;
+/// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others.
+const NAMESPACES_SHARE: usize = 8;
 
 /// Reads service accounts.
 pub struct ServiceAccounts {
     cache: Arc<Cache>,
     client: Client,
+    most_reads: usize,
     /// Reads under way, by namespace and name. A failure is told to those who wait and then forgotten.
-    reads: Mutex<HashMap<(String, String), Read>>,
+    reads: Mutex<HashMap<Key, Read>>,
 }
 
-type Read = Shared<BoxFuture<'static, ServiceAccountLookup>>;
+/// Namespace and name.
+type Key = (String, String);
+
+/// A read that is under way, for whoever waits for it.
+pub type Read = Shared<BoxFuture<'static, ServiceAccountLookup>>;
+
+/// What there is to a question for a service account.
+pub enum Lookup {
+    /// The cache knows it.
+    Known(ServiceAccount),
+    /// The API server is asked.
+    Read(Read),
+    /// The API server would have to be asked, but too many questions are open.
+    TooMany,
+}
 
 impl ServiceAccounts {
-    /// Reads through `cache`, and where that has nothing, through `client`.
+    /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most.
     #[must_use]
-    pub fn new(cache: Arc<Cache>, client: Client) -> Self {
-        Self { cache, client, reads: Mutex::default() }
+    pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize) -> Self {
+        Self { cache, client, most_reads, reads: Mutex::default() }
     }
 
     /// The cache.
@@ -48,72 +65,101 @@ impl ServiceAccounts {
         &self.cache
     }
 
-    /// Finds a service account by `deadline`.
-    pub async fn lookup(
-        self: &Arc<Self>,
-        namespace: &str,
-        name: &str,
-        deadline: Instant,
-    ) -> (ServiceAccountLookup, Source) {
+    /// Looks a service account up, by the read that is under way if there is one. A read goes on when its waiters give up.
+    pub fn find(self: &Arc<Self>, namespace: &str, name: &str) -> Lookup {
         if let Some(account) = self.cache.get(namespace, name) {
-            return (ServiceAccountLookup::Found(account), Source::Cache);
+            return Lookup::Known(account);
         }
-        let read = self.shared_read(namespace, name);
-        let found = tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
-            ServiceAccountLookup::Failed("the API server did not answer within the time there was".to_owned())
-        });
-        (found, Source::ApiServer)
-    }
-
-    /// The read of this service account that is under way, or a new one. It goes on when a waiter gives up.
-    fn shared_read(self: &Arc<Self>, namespace: &str, name: &str) -> Read {
         let key = (namespace.to_owned(), name.to_owned());
-        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reads = self.reads();
         if let Some(read) = reads.get(&key) {
-            return read.clone();
+            return Lookup::Read(read.clone());
         }
-        let accounts = Arc::clone(self);
-        let task_key = key.clone();
+        let in_namespace = reads.keys().filter(|(other, _)| other == namespace).count();
+        if reads.len() >= self.most_reads || in_namespace >= self.most_reads.div_ceil(NAMESPACES_SHARE) {
+            return Lookup::TooMany;
+        }
+        let under_way = UnderWay { accounts: Arc::clone(self), key: key.clone() };
         let task = tokio::spawn(async move {
-            let found = accounts.read(&task_key.0, &task_key.1).await;
-            accounts.reads.lock().unwrap_or_else(PoisonError::into_inner).remove(&task_key);
-            found
+            let (namespace, name) = &under_way.key;
+            under_way.accounts.read(namespace, name).await
         });
         let read = task
             .map(|finished| finished.unwrap_or_else(|error| ServiceAccountLookup::Failed(error.to_string())))
             .boxed()
             .shared();
         reads.insert(key, read.clone());
-        read
+        Lookup::Read(read)
+    }
+
+    /// Waits for a read until `deadline`.
+    pub async fn wait_for(read: Read, deadline: Instant) -> ServiceAccountLookup {
+        tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
+            ServiceAccountLookup::Failed("the API server did not answer within the time there was".to_owned())
+        })
     }
 
     async fn read(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
-        // Longer than any deadline, so that a read that nobody waits for ends as well.
-        const LONGEST_READ: Duration = Duration::from_secs(30);
-        let api: Api<ServiceAccountObject> = Api::namespaced(self.client.clone(), namespace);
-        match tokio::time::timeout(LONGEST_READ, api.get_metadata_opt(name)).await {
-            Ok(Ok(Some(object))) => ServiceAccountLookup::Found(of_object(&object)),
-            Ok(Ok(None)) => ServiceAccountLookup::Missing,
-            Ok(Err(error)) => ServiceAccountLookup::Failed(reason(&error)),
+        match tokio::time::timeout(LONGEST_READ, read(&self.client, namespace, name)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(problem)) => ServiceAccountLookup::Failed(problem),
             Err(_) => ServiceAccountLookup::Failed("the API server did not answer".to_owned()),
         }
     }
+
+    fn reads(&self) -> MutexGuard<'_, HashMap<Key, Read>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// The API server's own words, or the whole chain of causes of a failed connection.
-fn reason(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => {
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            text
-        }
+/// Takes a read off those that are under way, however it ends.
+struct UnderWay {
+    accounts: Arc<ServiceAccounts>,
+    key: Key,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.accounts.reads().remove(&self.key);
     }
+}
+
+/// Reads one service account's metadata. Not through the client's `Api`, which reads an answer of any length and builds all of
+/// it.
+///
+/// # Errors
+/// One sentence, the API server's own if it has one.
+async fn read(client: &Client, namespace: &str, name: &str) -> Result<ServiceAccountLookup, String> {
+    let accounts = Request::new(ServiceAccountObject::url_path(&(), Some(namespace)));
+    let request = accounts.get_metadata(name, &GetParams::default()).map_err(|error| with_causes(&error))?;
+    let response = client.send(request.map(Body::from)).await.map_err(|error| with_causes(&error))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST_METADATA).collect().await;
+    let body = body.map_err(|error| format!("the API server's answer cannot be read: {error}"))?.to_bytes();
+    if !status.is_success() {
+        let answer: Option<Status> = serde_json::from_slice(&body).ok();
+        return match answer {
+            Some(answer) if answer.is_not_found() => Ok(ServiceAccountLookup::Missing),
+            Some(answer) if !answer.message.is_empty() => Err(answer.message),
+            None if status == StatusCode::NOT_FOUND => {
+                Err("the API server knows no service accounts".to_owned())
+            }
+            _ => Err(format!("the API server answered with status {status}")),
+        };
+    }
+    let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
+    ServiceAccount::from_json(text).map(ServiceAccountLookup::Found)
+}
+
+/// The whole chain of causes, because the first one mostly says nothing.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// What matters of a service account's metadata.

@@ -1,0 +1,488 @@
+//! The connections of one port: how many there are, how long each is kept, what their requests hold in memory, and who has to
+//! go when something is full.
+//!
+//! A caller without credentials can open connections, stop in the middle of anything, and never read an answer. So what is
+//! full is not closed to others: the connection goes that has waited longest, and of those first the ones that never sent a
+//! review. An API server's requests take milliseconds, so they are never the oldest for long.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::warn;
+
+/// A connection that has sent a review is kept so long for the next one. Go keeps it for 90 seconds, and would lose the
+/// request that meets our close.
+const KEPT_FOR: Duration = Duration::from_mins(2);
+/// What holds memory for less than this is not dropped for others: it is being answered.
+const GRACE: Duration = Duration::from_millis(100);
+/// A body that takes longer than this is not on its way, it is stalled.
+const STALLED: Duration = Duration::from_secs(1);
+/// How long a dropped connection may take to be gone; the runtime has to come by once.
+const CLEARING: Duration = Duration::from_secs(1);
+/// How long nothing is accepted when the system is out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is allowed on one port.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Memory that their requests may hold together, in bytes.
+    pub memory: usize,
+    /// How long a connection may be idle that has not sent a review.
+    pub patience: Duration,
+    /// How long an answer may take to be read.
+    pub write_time: Duration,
+}
+
+/// The connections of one port.
+pub struct Connections {
+    allowance: Allowance,
+    entries: Mutex<HashMap<u64, Arc<Entry>>>,
+    next_id: AtomicU64,
+    memory_left: AtomicUsize,
+    /// Told when a connection ends or gives memory back.
+    freed: Notify,
+    started: Instant,
+    evicted: Counter,
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waiting for a request, or for the rest of its head.
+    Idle,
+    /// Waiting for a request's body.
+    Reading,
+    /// Making an answer.
+    Answering,
+    /// Waiting for the caller to read the answer.
+    Writing,
+}
+
+struct Entry {
+    id: u64,
+    address: IpAddr,
+    task: OnceLock<AbortHandle>,
+    has_sent_review: AtomicBool,
+    /// In the lowest two bits the [`State`], above them since when, in milliseconds since the start.
+    state: AtomicU64,
+    memory: AtomicUsize,
+    /// Since when it holds memory, in milliseconds since the start.
+    memory_since: AtomicU64,
+    is_leaving: AtomicBool,
+}
+
+impl Entry {
+    fn state(&self) -> (State, u64) {
+        let packed = self.state.load(Ordering::Relaxed);
+        let state = match packed & 3 {
+            0 => State::Idle,
+            1 => State::Reading,
+            2 => State::Answering,
+            _ => State::Writing,
+        };
+        (state, packed >> 2)
+    }
+
+    /// The lower, the sooner it has to go for another connection; none if it must not.
+    fn rank(&self, now: u64) -> Option<u8> {
+        let (state, since) = self.state();
+        match (self.has_sent_review.load(Ordering::Relaxed), state) {
+            (_, State::Answering) => None,
+            (false, _) => Some(0),
+            (true, State::Idle | State::Writing) => Some(1),
+            (true, State::Reading) => (now >= since + millis(STALLED)).then_some(2),
+        }
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    fn evict(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Connections {
+    /// None yet. `evicted` counts those that had to go.
+    #[must_use]
+    pub fn new(allowance: Allowance, evicted: Counter) -> Arc<Self> {
+        Arc::new(Self {
+            allowance,
+            entries: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            memory_left: AtomicUsize::new(allowance.memory),
+            freed: Notify::new(),
+            started: Instant::now(),
+            evicted,
+        })
+    }
+
+    /// Accepts connections until the listener fails for good, and serves each in a task of its own.
+    pub async fn accept<F>(
+        self: Arc<Self>,
+        listener: TcpListener,
+        serve: impl Fn(TcpStream, Arc<Connection>) -> F,
+        refused: impl Fn(IpAddr),
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                // The caller is gone already.
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    warn!(%error, "connections cannot be accepted; the next try follows");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let address = peer.ip().to_canonical();
+            let Some(connection) = self.admit(address).await else {
+                refused(address);
+                continue;
+            };
+            let entry = Arc::clone(&connection.entry);
+            let task = tokio::spawn(serve(stream, connection));
+            // Set once, here.
+            _ = entry.task.set(task.abort_handle());
+        }
+    }
+
+    /// A place for a connection from this address; none if all others are being answered.
+    async fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Connection>> {
+        let cleared = async {
+            loop {
+                let mut freed = pin!(self.freed.notified());
+                freed.as_mut().enable();
+                if self.entries().len() < self.allowance.connections {
+                    return true;
+                }
+                if !self.make_place() {
+                    return false;
+                }
+                freed.await;
+            }
+        };
+        if !timeout(CLEARING, cleared).await.unwrap_or(false) {
+            return None;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry {
+            id,
+            address,
+            task: OnceLock::new(),
+            has_sent_review: AtomicBool::new(false),
+            state: AtomicU64::new(self.now() << 2),
+            memory: AtomicUsize::new(0),
+            memory_since: AtomicU64::new(0),
+            is_leaving: AtomicBool::new(false),
+        });
+        self.entries().insert(id, Arc::clone(&entry));
+        Some(Arc::new(Connection { connections: Arc::clone(self), entry }))
+    }
+
+    /// Sends a connection away; false if there is none that may go.
+    fn make_place(&self) -> bool {
+        let entries = self.entries();
+        if entries.values().any(|entry| entry.is_leaving()) {
+            return true;
+        }
+        let now = self.now();
+        let Some(rank) = entries.values().filter_map(|entry| entry.rank(now)).min() else { return false };
+        let candidates = || entries.values().filter(|entry| entry.rank(now) == Some(rank));
+        // The address with the most of these goes first, so that one address cannot drive out another.
+        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        for entry in candidates() {
+            *by_address.entry(entry.address).or_default() += 1;
+        }
+        let count = |entry: &Entry| by_address.get(&entry.address).copied().unwrap_or_default();
+        let victim =
+            candidates().max_by_key(|entry| (count(entry), Reverse(entry.state().1), Reverse(entry.id)));
+        let Some(victim) = victim else { return false };
+        victim.evict();
+        self.evicted.inc();
+        true
+    }
+
+    /// Sees to it that so much memory will be free soon; false if it cannot be.
+    fn make_room(&self, bytes: usize, asker: u64) -> bool {
+        let entries = self.entries();
+        let held = |entry: &Entry| entry.memory.load(Ordering::Relaxed);
+        let leaving: usize =
+            entries.values().filter(|entry| entry.is_leaving()).map(|entry| held(entry)).sum();
+        let mut coming = self.memory_left.load(Ordering::Relaxed) + leaving;
+        let old = self.now().saturating_sub(millis(GRACE));
+        while coming < bytes {
+            let since = |entry: &Entry| entry.memory_since.load(Ordering::Relaxed);
+            let may_go = |entry: &Entry| {
+                held(entry) > 0 && since(entry) <= old && entry.id != asker && !entry.is_leaving()
+            };
+            let candidates = entries.values().filter(|entry| may_go(entry));
+            let Some(victim) = candidates.min_by_key(|entry| (since(entry), entry.id)) else { return false };
+            coming += held(victim);
+            victim.evict();
+            self.evicted.inc();
+        }
+        true
+    }
+
+    fn take_memory(&self, bytes: usize) -> bool {
+        let taken = |left: usize| left.checked_sub(bytes);
+        self.memory_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+}
+
+/// Whether an error is about the connection that was to be accepted, and none about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// A connection's place among the others of its port; it ends with this.
+pub struct Connection {
+    connections: Arc<Connections>,
+    entry: Arc<Entry>,
+}
+
+impl Connection {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.entry.address
+    }
+
+    /// Notes what the connection does from now on.
+    pub fn enter(&self, state: State) {
+        self.entry.state.store(self.connections.now() << 2 | state as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that the caller talks as an API server does.
+    pub fn has_sent_review(&self) {
+        self.entry.has_sent_review.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends when the connection has been idle for too long, or its answer is not read.
+    pub async fn overdue(&self) {
+        let allowance = &self.connections.allowance;
+        loop {
+            let (state, since) = self.entry.state();
+            let patience = match state {
+                State::Idle if self.entry.has_sent_review.load(Ordering::Relaxed) => Some(KEPT_FOR),
+                State::Idle => Some(allowance.patience),
+                State::Writing => Some(allowance.write_time),
+                // These have deadlines of their own.
+                State::Reading | State::Answering => None,
+            };
+            let now = Instant::now();
+            let ends =
+                patience.map(|patience| self.connections.started + Duration::from_millis(since) + patience);
+            if ends.is_some_and(|ends| ends <= now) {
+                return;
+            }
+            // The state may change to one that ends sooner.
+            let look_again = now + allowance.patience.min(allowance.write_time);
+            sleep_until(ends.map_or(look_again, |ends| ends.min(look_again))).await;
+        }
+    }
+
+    /// Memory for a request of this connection, for which another's may have to go; none if there is no room.
+    pub async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Share> {
+        let connections = &self.connections;
+        if !connections.take_memory(bytes) {
+            let cleared = async {
+                loop {
+                    let mut freed = pin!(connections.freed.notified());
+                    freed.as_mut().enable();
+                    if connections.take_memory(bytes) {
+                        return true;
+                    }
+                    if bytes > connections.allowance.memory || !connections.make_room(bytes, self.entry.id) {
+                        return false;
+                    }
+                    freed.await;
+                }
+            };
+            if !timeout(CLEARING, cleared).await.unwrap_or(false) {
+                return None;
+            }
+        }
+        if self.entry.memory.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            self.entry.memory_since.store(connections.now(), Ordering::Relaxed);
+        }
+        Some(Share { connection: Arc::clone(self), bytes })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.connections.entries().remove(&self.entry.id);
+        self.connections.freed.notify_waiters();
+    }
+}
+
+/// Memory that a request holds; it is given back with this.
+pub struct Share {
+    connection: Arc<Connection>,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.connection.entry.memory.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.connection.connections.memory_left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.connection.connections.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn connections(most: usize, memory: usize) -> Arc<Connections> {
+        let second = Duration::from_secs(1);
+        let allowance = Allowance { connections: most, memory, patience: 10 * second, write_time: second };
+        Connections::new(allowance, Counter::default())
+    }
+
+    /// A connection from the address with this last part, which lasts until it is evicted.
+    async fn open(connections: &Arc<Connections>, address: u8) -> Arc<Connection> {
+        let connection = connections.admit(Ipv4Addr::new(10, 0, 0, address).into()).await.unwrap();
+        let entry = Arc::clone(&connection.entry);
+        let kept = Arc::downgrade(&connection);
+        let task = tokio::spawn(async move {
+            let _connection = connection;
+            std::future::pending::<()>().await;
+        });
+        entry.task.set(task.abort_handle()).unwrap();
+        // So that no two begin at the same time.
+        tokio::time::advance(Duration::from_millis(1)).await;
+        kept.upgrade().unwrap()
+    }
+
+    fn addresses(connections: &Connections) -> Vec<u8> {
+        let mut entries: Vec<_> = connections.entries().values().cloned().collect();
+        entries.sort_by_key(|entry| entry.id);
+        let last = |entry: &Arc<Entry>| match entry.address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(_) => unreachable!(),
+        };
+        entries.iter().map(last).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_that_never_sent_a_review_goes_first() {
+        let connections = connections(3, 0);
+        open(&connections, 1).await.has_sent_review();
+        open(&connections, 2).await;
+        open(&connections, 3).await;
+        open(&connections, 4).await;
+        assert_eq!(addresses(&connections), [1, 3, 4]);
+        open(&connections, 5).await;
+        assert_eq!(addresses(&connections), [1, 4, 5]);
+        assert_eq!(connections.evicted.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_address_with_the_most_goes_first() {
+        let connections = connections(4, 0);
+        for address in [1, 2, 2, 2, 2, 2] {
+            open(&connections, address).await;
+        }
+        assert_eq!(addresses(&connections), [1, 2, 2, 2]);
+        open(&connections, 3).await;
+        assert_eq!(addresses(&connections), [1, 2, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_being_answered_stays() {
+        let connections = connections(2, 0);
+        let answered = open(&connections, 1).await;
+        answered.enter(State::Answering);
+        let stalled = open(&connections, 2).await;
+        stalled.has_sent_review();
+        stalled.enter(State::Reading);
+        drop(stalled);
+        assert!(connections.admit(Ipv4Addr::LOCALHOST.into()).await.is_none(), "the body may be on its way");
+        tokio::time::advance(STALLED).await;
+        open(&connections, 3).await;
+        assert_eq!(addresses(&connections), [1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_gives_its_memory_to_a_new_one() {
+        let connections = connections(9, 100);
+        let (first, second, third) =
+            (open(&connections, 1).await, open(&connections, 2).await, open(&connections, 3).await);
+        let first_share = first.reserve(60).await.unwrap();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let second_share = second.reserve(40).await.unwrap();
+        assert!(third.reserve(1).await.is_none(), "none of them is old yet");
+        tokio::time::advance(GRACE).await;
+        // As their tasks would, these let go when they are evicted.
+        let let_go = tokio::spawn(async move {
+            while !first.entry.is_leaving() {
+                tokio::task::yield_now().await;
+            }
+            drop((first, first_share));
+        });
+        assert!(third.reserve(50).await.is_some());
+        let_go.await.unwrap();
+        assert_eq!(addresses(&connections), [2, 3]);
+        assert!(third.reserve(101).await.is_none(), "more than there is");
+        drop(second_share);
+        assert!(third.reserve(100).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_is_short_before_the_first_review_and_long_after() {
+        let connections = connections(9, 0);
+        let connection = open(&connections, 1).await;
+        let start = Instant::now();
+        connection.overdue().await;
+        assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+        connection.has_sent_review();
+        connection.enter(State::Idle);
+        let start = Instant::now();
+        connection.overdue().await;
+        assert!(start.elapsed() >= KEPT_FOR && start.elapsed() < KEPT_FOR + Duration::from_secs(1));
+        connection.enter(State::Writing);
+        let start = Instant::now();
+        connection.overdue().await;
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
