@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum_server::Handle;
@@ -53,6 +54,8 @@ struct ClusterState {
     /// Names that readers have to wait for.
     slow: Mutex<BTreeMap<String, Duration>>,
     gets: AtomicUsize,
+    /// Each kind of request that ever came: method, path and query.
+    requests: Mutex<BTreeSet<String>>,
     /// Whether reads of single service accounts are answered.
     answers_reads: watch::Sender<bool>,
 }
@@ -69,6 +72,7 @@ impl ApiServer {
             forbidden: Mutex::default(),
             slow: Mutex::default(),
             gets: AtomicUsize::new(0),
+            requests: Mutex::default(),
             answers_reads: watch::Sender::new(true),
         };
         let place = shared_socket((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -88,7 +92,8 @@ impl ApiServer {
             .route("/api/v1/serviceaccounts", get(list_or_watch))
             .route("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", get(read))
             .with_state(Arc::clone(&cluster))
-            .merge(objects.router());
+            .merge(objects.router())
+            .layer(from_fn_with_state(Arc::clone(&cluster), record));
         let server = axum_server::from_tcp(listener)?.handle(handle.clone());
         tokio::spawn(server.serve(router.into_make_service()));
         Ok(Self { address, objects, cluster, place, handle })
@@ -159,6 +164,12 @@ impl ApiServer {
     pub fn gets(&self) -> usize {
         self.cluster.gets.load(Ordering::SeqCst)
     }
+
+    /// What was ever asked for, whether it exists or not: method, path and query.
+    #[must_use]
+    pub fn requests(&self) -> BTreeSet<String> {
+        lock(&self.cluster.requests).clone()
+    }
 }
 
 impl Drop for ApiServer {
@@ -200,6 +211,11 @@ fn page(accounts: &BTreeMap<(String, String), Value>, query: &str) -> Value {
     let next = if end < accounts.len() { end.to_string() } else { String::new() };
     json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": "7", "continue": next}, "items": items})
+}
+
+async fn record(State(cluster): State<Arc<ClusterState>>, request: Request, next: Next) -> Response {
+    lock(&cluster.requests).insert(format!("{} {}", request.method(), request.uri()));
+    next.run(request).await
 }
 
 async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query): RawQuery) -> Response {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use wapc::WapcHost;
-use wasmtime_provider::{EpochDeadlines, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime};
+use wasmtime_provider::{
+    EpochDeadlines, ResourceLimits, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime,
+};
 
 use crate::answer::Answer;
 use crate::cluster::Cluster;
@@ -31,8 +33,9 @@ pub trait HostCapabilities: Send + Sync {
 /// A compiled policy, ready to answer.
 pub struct PolicyHost {
     policy: WasmtimeEngineProviderPre,
-    /// Dropping it ends the clock.
-    _clock: mpsc::Sender<()>,
+    module: wasmtime::Module,
+    /// Dropping the last one ends the clock.
+    clock: Arc<mpsc::Sender<()>>,
 }
 
 /// An answer and how it came about.
@@ -58,12 +61,9 @@ impl PolicyHost {
         let mut config = wasmtime::Config::new();
         config.epoch_interruption(true);
         let engine = wasmtime::Engine::new(&config).map_err(|error| anyhow!("{error}"))?;
-        let policy = WasmtimeEngineProviderBuilder::new()
-            .engine(engine.clone())
-            .module_bytes(&module)
-            .enable_epoch_interruptions(TICKS)
-            .build_pre()
-            .with_context(|| format!("{} is not a WebAssembly policy", path.display()))?;
+        let module = wasmtime::Module::new(&engine, &module)
+            .map_err(|error| anyhow!("{} is not a WebAssembly policy: {error}", path.display()))?;
+        let policy = instances(&module, ResourceLimits::default())?;
         debug_assert_eq!(TIMEOUT.as_millis(), TICK.as_millis() * u128::from(TICKS.wapc_func));
         let (clock, stopped) = mpsc::channel::<()>();
         std::thread::spawn(move || {
@@ -71,7 +71,17 @@ impl PolicyHost {
                 engine.increment_epoch();
             }
         });
-        Ok(Self { policy, _clock: clock })
+        Ok(Self { policy, module, clock: Arc::new(clock) })
+    }
+
+    /// The same policy, whose instances get no more memory than so many bytes.
+    ///
+    /// # Errors
+    /// None that is known; the module is compiled already.
+    pub fn with_memory_limit(&self, bytes: usize) -> Result<Self> {
+        let limits = ResourceLimits { max_memory_size: Some(bytes), ..ResourceLimits::default() };
+        let policy = instances(&self.module, limits)?;
+        Ok(Self { policy, module: self.module.clone(), clock: Arc::clone(&self.clock) })
     }
 
     /// Calls an operation of a fresh instance. Returns its output and the number of host calls.
@@ -161,6 +171,17 @@ impl PolicyHost {
         };
         Ok(Evaluation { answer, mutated_object, host_calls })
     }
+}
+
+/// What makes instances of a module.
+fn instances(module: &wasmtime::Module, limits: ResourceLimits) -> Result<WasmtimeEngineProviderPre> {
+    WasmtimeEngineProviderBuilder::new()
+        .engine(module.engine().clone())
+        .module(module.clone())
+        .enable_epoch_interruptions(TICKS)
+        .enable_resource_limits(limits)
+        .build_pre()
+        .context("the module is no policy")
 }
 
 /// The mutated object's own text, which parsing would rewrite.

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod documents;
 #[cfg(feature = "policy-host")]
 pub mod host;
+pub mod hostile;
 pub mod pod_diff;
 pub mod request;
 #[cfg(feature = "policy-host")]

@@ -208,7 +208,7 @@ pub fn write_certificate(folder: &Path, certificate: &CertifiedKey<KeyPair>) -> 
 const SERVING: &str = "\"message\":\"serving\"";
 
 /// Where a webhook serves reviews, health and metrics, by its log.
-fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
+pub(crate) fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
     let line = log.lines().find(|line| line.contains(SERVING)).context("the log names no addresses")?;
     let line: Value = serde_json::from_str(line)?;
     let address = |name: &str| -> Result<SocketAddr> {

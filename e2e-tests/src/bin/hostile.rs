@@ -1,0 +1,140 @@
+//! Attacks the released webhook in as much memory as its container has, and the policy.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+use e2e_tests::hostile::memory_group::MemoryGroup;
+use e2e_tests::hostile::process::Program;
+use e2e_tests::hostile::report::{HEAD, Row};
+use e2e_tests::hostile::{Arena, attacks, raise_file_limit};
+#[cfg(feature = "policy-host")]
+use e2e_tests::{hostile::policy, repository_root};
+
+/// Attacks the webhook and the policy, and tells of each attack whether it was withstood.
+///
+/// Each attack meets a webhook of its own, in a control group with as much memory as its container has. Beside it go on:
+/// two callers with ordinary reviews, which must be answered within 2 s, and probes of health, which must be answered
+/// within 1 s. Exits with 1 when an attack was not withstood.
+#[derive(Parser)]
+#[command(
+    name = "hostile",
+    after_help = "Columns:
+  alive         whether the process has outlived the attack
+  bystander     worst time of an answer to the caller that keeps its connection, and to the one with new connections;
+                how often the kept one had to be opened again
+  probe         worst time of an answer of /livez or /readyz
+  MiB           peak of the group (with files that the kernel could forget), of the process, and in buffers of sockets
+  killed        whether the kernel killed it for its memory
+What was wrong follows with a dash, other remarks with a dot.
+
+Examples:
+  hostile --webhook dist/amd64/azwi-webhook
+  hostile --webhook dist/amd64/azwi-webhook --only 'connections: ' --seconds 10
+  hostile --webhook dist/amd64/azwi-webhook --only idle -- --max-connections 512
+  hostile --only policy"
+)]
+struct Arguments {
+    /// The webhook; `make dist` builds it. Without it only the policy is attacked.
+    #[arg(long, value_name = "FILE")]
+    webhook: Option<PathBuf>,
+    /// The policy module; `make policy.wasm` builds it.
+    #[cfg(feature = "policy-host")]
+    #[arg(long, value_name = "FILE", default_value_os_t = repository_root().join("policy.wasm"))]
+    policy: PathBuf,
+    /// Run only attacks whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// How long attacks go on that have no end of their own.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Memory of the webhook in MiB; the chart's limit unless said.
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    memory: u64,
+    /// Print the names of the attacks.
+    #[arg(long)]
+    list: bool,
+    /// More flags for the webhook.
+    #[arg(last = true, value_name = "FLAG")]
+    flags: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("hostile: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many attacks came out how.
+#[derive(Debug, Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Count {
+    fn add(&mut self, row: &Row) {
+        println!("{row}");
+        if row.is_withstood() {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<bool> {
+    let webhook_attacks: Vec<_> =
+        attacks().into_iter().filter(|attack| attack.name.contains(&arguments.only)).collect();
+    #[cfg(feature = "policy-host")]
+    let policy_attacks: Vec<_> =
+        policy::attacks().into_iter().filter(|attack| attack.name.contains(&arguments.only)).collect();
+    #[cfg(not(feature = "policy-host"))]
+    let policy_attacks: Vec<e2e_tests::hostile::Attack> = Vec::new();
+    if arguments.list {
+        webhook_attacks.iter().for_each(|attack| println!("{}", attack.name));
+        policy_attacks.iter().for_each(|attack| println!("{}", attack.name));
+        return Ok(true);
+    }
+    if webhook_attacks.is_empty() && policy_attacks.is_empty() {
+        bail!("no attack has a name with {:?} in it; --list prints them", arguments.only);
+    }
+    let (start, mut count) = (Instant::now(), Count::default());
+    println!("{HEAD}");
+    match arguments.webhook {
+        None => {}
+        Some(path) => {
+            ensure!(path.exists(), "{} does not exist; `make dist` builds it", path.display());
+            raise_file_limit();
+            let program = Program {
+                path: path.canonicalize()?,
+                flags: arguments.flags,
+                memory: arguments.memory * 1024 * 1024,
+            };
+            if let Err(why) = MemoryGroup::new(program.memory) {
+                println!("SKIPPED hostile: the webhook's memory cannot be limited: {why:#}");
+                count.skipped += webhook_attacks.len();
+            } else {
+                let arena = Arena::new(program, Duration::from_secs(arguments.seconds))?;
+                webhook_attacks.iter().for_each(|attack| count.add(&arena.run(attack)));
+            }
+        }
+    }
+    #[cfg(feature = "policy-host")]
+    if !policy_attacks.is_empty() {
+        let policy = policy::Policy::load(&arguments.policy)?;
+        policy_attacks.iter().for_each(|attack| count.add(&policy.run(attack)));
+    }
+    println!("{} s", start.elapsed().as_secs());
+    let skipped = if count.skipped > 0 { format!(", {} skipped", count.skipped) } else { String::new() };
+    println!("{} passed, {} failed{skipped}", count.passed, count.failed);
+    Ok(count.failed == 0)
+}

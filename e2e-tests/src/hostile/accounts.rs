@@ -1,0 +1,47 @@
+//! Attacks by a tenant who may create service accounts: the webhook keeps something of each.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Attack, Field, Findings, TENANT};
+use crate::api_server::ApiServer;
+
+/// All of them.
+#[must_use]
+pub fn attacks() -> Vec<Attack> {
+    vec![
+        Attack::new("accounts: 200 with 256 KiB of annotations, listed at the start", only_watch)
+            .prepared(|api_server| add(api_server, "listed", "other.example/note", 200)),
+        Attack::new("accounts: 200 with 256 KiB of a tenant id, listed at the start", only_watch)
+            .prepared(|api_server| add(api_server, "listed", "azure.workload.identity/tenant-id", 200)),
+        Attack::new("accounts: 200 with 256 KiB of annotations, made one by one", |field| {
+            make(field, "other.example/note")
+        }),
+        Attack::new("accounts: 200 with 256 KiB of a tenant id, made one by one", |field| {
+            make(field, "azure.workload.identity/tenant-id")
+        }),
+    ]
+}
+
+fn add(api_server: &ApiServer, prefix: &str, annotation: &str, count: usize) {
+    let long = "x".repeat(255 * 1024);
+    for i in 0..count {
+        api_server.apply(TENANT, &format!("{prefix}-{i}"), &json!({"annotations": {annotation: long}}));
+    }
+}
+
+async fn only_watch(_: Field) -> Findings {
+    sleep(Duration::from_millis(500)).await;
+    Findings::default()
+}
+
+async fn make(field: Field, annotation: &str) -> Findings {
+    for i in 0..200 {
+        add(&field.api_server, &format!("made-{i}"), annotation, 1);
+        // No faster than an API server stores them.
+        sleep(Duration::from_millis(10)).await;
+    }
+    Findings::default()
+}

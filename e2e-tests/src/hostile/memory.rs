@@ -1,0 +1,210 @@
+//! Attacks on memory by many together: each takes little, and gives nothing back.
+
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::requests::judge;
+use super::shapes::{containers_of_account, shapes};
+use super::wire::{PATH, Source, Tally, Tls, ask_once, crowd, head, hold, open_narrow};
+use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
+
+/// All of them.
+#[must_use]
+pub fn attacks() -> Vec<Attack> {
+    let mut attacks = Vec::new();
+    for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {
+        attacks.extend([
+            Attack::new(format!("memory: 1,000 stalled bodies of 65 KB, {source}"), move |field| {
+                stalled_bodies(field, source, 1_000, 65_000, 64_900)
+            }),
+            Attack::new(format!("memory: 2,000 bodies of 5 KB that lack a byte, {source}"), move |field| {
+                stalled_bodies(field, source, 2_000, 5_000, 4_999)
+            }),
+            Attack::new(format!("memory: 1,000 reviews of 60 KB, answers never read, {source}"), move |field| {
+                never_read(field, source, 1_000, 3_500, 1)
+            }),
+        ]);
+    }
+    attacks.extend([
+        Attack::new("memory: 40 bodies of 7 MiB, half sent", |field| {
+            stalled_bodies(field, Source::Crowd, 40, SEVEN_MEBIBYTES, SEVEN_MEBIBYTES / 2)
+        }),
+        Attack::new("memory: 300 bodies of 7 MiB, nothing sent", |field| {
+            stalled_bodies(field, Source::Crowd, 300, SEVEN_MEBIBYTES, 0)
+        }),
+        Attack::new("memory: 300 bodies of 7 MiB, half a MB sent", |field| {
+            stalled_bodies(field, Source::Crowd, 300, SEVEN_MEBIBYTES, 500_000)
+        }),
+        Attack::new("memory: 1,000 bodies of 16 KB, sent byte by byte", slow_bodies),
+        Attack::new("memory: 500 chunked bodies of a byte", |field| chunked(field, 500, 1)),
+        Attack::new("memory: 100 chunked bodies of 1 MB", |field| chunked(field, 100, 1_000_000)),
+        Attack::new("memory: 200 answers of several 100 KB, never read", |field| {
+            never_read(field, Source::Crowd, 200, 500, 1)
+        }),
+        Attack::new("memory: 200 connections with 100 reviews each, answers never read", |field| {
+            never_read(field, Source::Crowd, 200, 200, 100)
+        }),
+        Attack::new("memory: 20 reviews of 3 MiB that wait for their account", waiting_for_account),
+        Attack::new("memory: 500 reviews of 50 KB that wait for their account", small_ones_waiting),
+    ]);
+    attacks
+}
+
+const SEVEN_MEBIBYTES: usize = 7 * 1024 * 1024;
+
+/// How many handshakes begin in a second: what two processors can do beside the rest.
+const HANDSHAKES: u32 = 600;
+
+async fn stalled_bodies(field: Field, source: Source, count: usize, length: usize, sent: usize) -> Findings {
+    let body = Bytes::from(vec![b' '; sent]);
+    let (begun, busy) = crowd(&field, count, HANDSHAKES, |i| {
+        let (field, body) = (field.clone(), body.clone());
+        async move {
+            let Ok(mut stream) = field.tls(source, i).await else { return };
+            // What the server does not take any more stays unsent.
+            if send(&mut stream, &head(PATH, length), &body).await {
+                hold(stream).await;
+            }
+        }
+    })
+    .await;
+    Findings::note(format!("{begun} begun, {busy} open at the end"))
+}
+
+/// Sends as much as the server takes; whether that was all.
+async fn send(stream: &mut Tls, head: &str, body: &[u8]) -> bool {
+    let sent = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        stream.flush().await
+    };
+    sent.await.is_ok()
+}
+
+async fn slow_bodies(field: Field) -> Findings {
+    let (begun, busy) = crowd(&field, 1_000, HANDSHAKES, |i| {
+        let field = field.clone();
+        async move {
+            let Ok(mut stream) = field.tls(Source::Crowd, i).await else { return };
+            if send(&mut stream, &head(PATH, 16 * 1024), b"{").await {
+                while send(&mut stream, "", b" ").await {
+                    sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    })
+    .await;
+    Findings::note(format!("{begun} begun, {busy} open at the end"))
+}
+
+/// Bodies whose length nobody knows; meanwhile a larger review than usual must be answered too.
+async fn chunked(field: Field, count: usize, length: usize) -> Findings {
+    let bytes = Bytes::from(vec![b' '; length]);
+    let start = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: webhook.test\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n"
+    );
+    let large = large_review();
+    let attack = crowd(&field, count, HANDSHAKES, |i| {
+        let (field, bytes, start) = (field.clone(), bytes.clone(), start.clone());
+        async move {
+            let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
+            if send(&mut stream, &start, &bytes).await {
+                hold(stream).await;
+            }
+        }
+    });
+    let bystander = async {
+        sleep(field.duration / 2).await;
+        ask_once(&field, Source::ApiServer, PATH, &large).await
+    };
+    let ((begun, busy), reply) = tokio::join!(attack, bystander);
+    let refusal = match reply {
+        Ok((200, _)) => None,
+        Ok((status, body)) => {
+            Some(format!("a review of 100 KB got status {status}: {}", String::from_utf8_lossy(&body)))
+        }
+        Err(error) => Some(format!("a review of 100 KB was not answered: {error:#}")),
+    };
+    Findings::note(format!("{begun} begun, {busy} open at the end")).with(refusal)
+}
+
+/// A pod with long annotations of other programs.
+fn large_review() -> Bytes {
+    let shape = shapes().into_iter().find(|shape| shape.name == "annotations with any prefix");
+    shape.map(|shape| (shape.make)(100 * 1024).body()).unwrap_or_default()
+}
+
+/// Reviews whose answers are long, on connections that read nothing.
+async fn never_read(
+    field: Field,
+    source: Source,
+    count: usize,
+    containers: usize,
+    reviews: usize,
+) -> Findings {
+    // Each container makes the patch longer by more than its own length.
+    let body = containers_of_account(containers, TENANT_ACCOUNT).body();
+    let (begun, busy) = crowd(&field, count, HANDSHAKES, |i| {
+        let (field, body) = (field.clone(), body.clone());
+        async move {
+            let Ok(stream) = open_narrow(field.webhook, source, i).await else { return };
+            let Ok(mut stream) = field.handshake(stream).await else { return };
+            for _ in 0..reviews {
+                if !send(&mut stream, &head(PATH, body.len()), &body).await {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    Findings::note(format!("{begun} begun, {busy} open at the end"))
+}
+
+async fn waiting_for_account(field: Field) -> Findings {
+    // Annotations, because any number of containers would be refused before the account is looked up.
+    let large = pod_of_unknown_account(3 * 1024 * 1024);
+    wait_for_account(field, 20, large).await
+}
+
+async fn small_ones_waiting(field: Field) -> Findings {
+    let small = pod_of_unknown_account(50 * 1024);
+    wait_for_account(field, 500, small).await
+}
+
+fn pod_of_unknown_account(size: usize) -> String {
+    let text = "x".repeat(size);
+    let pod = format!(
+        r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},"annotations":{{"note":"{text}"}}}},"spec":{{"serviceAccountName":"unknown-NUMBER","containers":[{{"name":"c"}}]}}}}"#
+    );
+    crate::request::pod_creation(super::TENANT, &pod)
+}
+
+/// Each asks for another account, while the API server reads none.
+async fn wait_for_account(field: Field, count: usize, request: String) -> Findings {
+    field.api_server.answer_reads(false);
+    let mut askers = JoinSet::new();
+    for i in 0..count {
+        let field = field.clone();
+        let body = super::wire::review(&request.replace("NUMBER", &i.to_string()));
+        askers.spawn(async move { timed(ask_once(&field, Source::ApiServer, PATH, &body)).await });
+    }
+    sleep(field.duration).await;
+    field.api_server.answer_reads(true);
+    let mut tally = Tally::default();
+    // Those that were taken in are answered now; each waits no longer than it says.
+    let answered = async {
+        while let Some(asked) = askers.join_next().await {
+            if let Ok((took, reply)) = asked {
+                tally.add(took, &reply);
+            }
+        }
+    };
+    let is_over = timeout(Duration::from_secs(15), answered).await.is_ok();
+    judge(&tally).with((!is_over).then(|| "not all reviews were answered in the end".to_owned()))
+}

@@ -1,0 +1,301 @@
+//! Attacks on the released webhook in as much memory as its container has, and on the policy: who may create a pod, or
+//! reach a port, must not be able to stop it.
+//!
+//! An attack is a function that does its worst to a [`Field`] and returns what it found. Beside it, [`bystanders`] go on
+//! with their work and judge. A new attack is one function and one line in the table of its topic.
+
+pub mod accounts;
+pub mod answering;
+pub mod bystanders;
+pub mod connections;
+pub mod lookups;
+pub mod memory;
+pub mod memory_group;
+#[cfg(feature = "policy-host")]
+pub mod policy;
+pub mod process;
+pub mod report;
+pub mod requests;
+pub mod shapes;
+pub mod wire;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use futures_util::future::BoxFuture;
+use rustls::pki_types::CertificateDer;
+use serde_json::json;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_rustls::TlsConnector;
+
+use self::bystanders::{ADMISSION_LIMIT, Bystanders, PROBE_LIMIT};
+use self::memory_group::{MemoryGroup, Usage};
+use self::process::{Program, Webhook};
+use self::report::Row;
+use crate::api_server::ApiServer;
+
+/// Namespace of the tenant who attacks.
+pub const TENANT: &str = "tenant";
+/// The tenant's service account, which the webhook knows.
+pub const TENANT_ACCOUNT: &str = "sa";
+
+/// Client id of every service account here.
+pub const CLIENT_ID: &str = "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1";
+
+/// What an attack may reach.
+#[derive(Clone)]
+pub struct Field {
+    /// The webhook's port.
+    pub webhook: SocketAddr,
+    /// Its port for health.
+    pub health: SocketAddr,
+    /// Its port for metrics.
+    pub metrics: SocketAddr,
+    /// Its certificate.
+    pub certificate: CertificateDer<'static>,
+    /// How attackers speak TLS.
+    pub tls: TlsConnector,
+    /// The API server that it asks.
+    pub api_server: Arc<ApiServer>,
+    /// How long an attack goes on that has no end of its own.
+    pub duration: Duration,
+}
+
+/// What an attack found.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// What must not be.
+    pub defects: Vec<String>,
+    /// What else is worth a line.
+    pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// Nothing but a remark.
+    #[must_use]
+    pub fn note(note: impl Into<String>) -> Self {
+        Self { defects: Vec::new(), notes: vec![note.into()] }
+    }
+
+    /// Adds a defect, if there is one.
+    #[must_use]
+    pub fn with(mut self, defect: Option<String>) -> Self {
+        self.defects.extend(defect);
+        self
+    }
+}
+
+/// An attack on the webhook.
+pub struct Attack {
+    /// Its name, unlike all others.
+    pub name: String,
+    prepare: fn(&ApiServer),
+    run: Run,
+}
+
+type Run = Box<dyn Fn(Field) -> BoxFuture<'static, Findings> + Send + Sync>;
+
+impl Attack {
+    /// An attack by name.
+    pub fn new<F, Fut>(name: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(Field) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Findings> + Send + 'static,
+    {
+        Self { name: name.into(), prepare: |_| {}, run: Box::new(move |field| Box::pin(run(field))) }
+    }
+
+    /// With something that the API server has before the webhook starts.
+    #[must_use]
+    pub fn prepared(self, prepare: fn(&ApiServer)) -> Self {
+        Self { prepare, ..self }
+    }
+}
+
+/// All attacks on the webhook.
+#[must_use]
+pub fn attacks() -> Vec<Attack> {
+    let mut all = requests::attacks();
+    all.extend(memory::attacks());
+    all.extend(accounts::attacks());
+    all.extend(lookups::attacks());
+    all.extend(connections::attacks());
+    all
+}
+
+/// Runs attacks, each against a process of its own.
+pub struct Arena {
+    /// The webhook.
+    pub program: Program,
+    /// How long an attack goes on that has no end of its own.
+    pub duration: Duration,
+    /// Where the API server and the webhook's log are seen to.
+    runtime: Runtime,
+}
+
+impl Arena {
+    /// Prepares the place.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub fn new(program: Program, duration: Duration) -> Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        Ok(Self { program, duration, runtime })
+    }
+
+    /// Runs an attack and judges.
+    #[must_use]
+    pub fn run(&self, attack: &Attack) -> Row {
+        let mut row = Row::new(&attack.name);
+        if let Err(error) = self.runtime.block_on(self.fight(attack, &mut row)) {
+            row.defects.push(format!("{error:#}"));
+        }
+        row
+    }
+
+    async fn fight(&self, attack: &Attack, row: &mut Row) -> Result<()> {
+        let api_server = Arc::new(ApiServer::start()?);
+        for (namespace, account) in
+            [(bystanders::NAMESPACE, bystanders::SERVICE_ACCOUNT), (TENANT, TENANT_ACCOUNT)]
+        {
+            api_server.apply(namespace, account, &account_metadata());
+        }
+        (attack.prepare)(&api_server);
+        let mut webhook = Webhook::start(&self.program, &api_server).await?;
+        let field = Field {
+            webhook: webhook.address,
+            health: webhook.health,
+            metrics: webhook.metrics,
+            certificate: webhook.certificate.clone(),
+            tls: wire::careless_tls()?,
+            api_server,
+            duration: self.duration,
+        };
+        let memory = MemoryWatch::start(&webhook);
+        let bystanders = Bystanders::start(&field)?;
+        // So that the first handshakes are not part of the attack.
+        bystanders.wait_for_rounds(2, Duration::from_secs(5)).await;
+        let findings = self.attack(attack, field, &mut webhook).await;
+        // Everybody has to be served once more after it.
+        bystanders.wait_for_rounds(2, ADMISSION_LIMIT * 2 + PROBE_LIMIT).await;
+        let observations = bystanders.stop();
+        row.judge(&mut webhook, memory.stop(), self.program.memory, observations);
+        row.defects.extend(findings.defects);
+        row.notes.extend(findings.notes);
+        webhook.stop().await;
+        Ok(())
+    }
+
+    /// Runs an attack until its end or the webhook's.
+    async fn attack(&self, attack: &Attack, field: Field, webhook: &mut Webhook) -> Findings {
+        // A runtime of its own takes everything along that an attack leaves.
+        let runtime = match attackers_runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return Findings::default().with(Some(format!("{error:#}"))),
+        };
+        let limit = self.duration * 4 + Duration::from_secs(30);
+        let work = runtime.spawn(tokio::time::timeout(limit, (attack.run)(field)));
+        let findings = tokio::select! {
+            done = work => match done {
+                Ok(Ok(findings)) => findings,
+                Ok(Err(_)) => Findings::default().with(Some(format!("the attack did not end within {} s", limit.as_secs()))),
+                Err(error) => Findings::default().with(Some(format!("the attack failed: {error}"))),
+            },
+            // The judge says more about it.
+            _ = webhook.ended() => Findings::default(),
+        };
+        runtime.shutdown_background();
+        findings
+    }
+}
+
+/// Threads that leave the processor to the others, as if they were on another machine.
+fn attackers_runtime() -> Result<Runtime> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("attackers")
+        .on_thread_start(|| {
+            // Not allowed only where it is not needed.
+            _ = rustix::process::nice(10);
+        })
+        .enable_all()
+        .build();
+    runtime.context("there is no thread for the attackers")
+}
+
+fn account_metadata() -> serde_json::Value {
+    json!({"annotations": {"azure.workload.identity/client-id": CLIENT_ID}})
+}
+
+/// Looks at the webhook's memory every now and then.
+struct MemoryWatch {
+    group: Arc<MemoryGroup>,
+    most: Arc<Mutex<Most>>,
+    looking: tokio::task::JoinHandle<()>,
+}
+
+/// The most memory that was seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Most {
+    /// By the group's own count, with files.
+    pub peak: u64,
+    /// Pages of the process itself, in bytes.
+    pub resident: u64,
+    /// Without files, and with the buffers of sockets.
+    pub usage: Usage,
+    /// How many processes the kernel has killed.
+    pub kills: u64,
+}
+
+impl MemoryWatch {
+    fn start(webhook: &Webhook) -> Self {
+        const EVERY: Duration = Duration::from_millis(20);
+        let (group, most) = (Arc::clone(&webhook.group), Arc::new(Mutex::new(Most::default())));
+        let (watched, seen, id) = (Arc::clone(&group), Arc::clone(&most), webhook.id());
+        let looking = Handle::current().spawn(async move {
+            loop {
+                let (usage, resident) = (watched.usage(), id.map_or(0, resident_peak));
+                {
+                    let mut most = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    most.resident = most.resident.max(resident);
+                    if usage.all > most.usage.all {
+                        most.usage = usage;
+                    }
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        });
+        Self { group, most, looking }
+    }
+
+    fn stop(self) -> Most {
+        self.looking.abort();
+        let most = *self.most.lock().unwrap_or_else(PoisonError::into_inner);
+        Most { peak: self.group.peak(), kills: self.group.kills(), ..most }
+    }
+}
+
+/// The most memory that a process ever had, in bytes; 0 after it has ended.
+fn resident_peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1024
+}
+
+/// Raises the number of files that this process and its children may open to what they are allowed.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // With what there is, some attacks are smaller.
+    _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Measures how long something takes.
+pub async fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work.await;
+    (start.elapsed(), result)
+}

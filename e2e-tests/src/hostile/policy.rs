@@ -1,0 +1,182 @@
+//! Attacks on the policy, in a fresh instance each as policy-server makes it: what an API server sends has at most 3 MiB.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::lookups::{named_request, no_names};
+use super::report::Row;
+use super::requests::LONG_ACCOUNT;
+use super::shapes::{Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes};
+use super::{CLIENT_ID, TENANT, TENANT_ACCOUNT};
+use crate::cluster::Cluster;
+use crate::host::{HostCapabilities, PolicyHost};
+
+/// Largest request that an API server takes.
+const LARGEST: usize = 3 * 1024 * 1024;
+/// How much memory an instance may have, in MiB.
+const LIMIT: u64 = 16;
+/// What is tried to find out how much it needs, in MiB.
+const LADDER: [u64; 12] = [2, 4, 6, 8, 10, 12, 14, LIMIT, 24, 32, 64, 128];
+
+/// An attack on the policy: requests, of which each must be answered.
+pub struct PolicyAttack {
+    /// Its name, unlike all others.
+    pub name: String,
+    make: Box<dyn Fn() -> Vec<String>>,
+}
+
+/// All attacks on the policy.
+#[must_use]
+pub fn attacks() -> Vec<PolicyAttack> {
+    let mut attacks = Vec::new();
+    let mut add = |name: String, make: Box<dyn Fn() -> Vec<String>>| {
+        attacks.push(PolicyAttack { name: format!("policy: {name}"), make });
+    };
+    for shape in shapes() {
+        if matches!((shape.make)(0), Expensive::Request(_)) {
+            add(format!("3 MiB: {}", shape.name), Box::new(move || request((shape.make)(LARGEST))));
+        }
+    }
+    let exact: [(&str, fn() -> Expensive); 4] = [
+        ("16,000 empty containers with their defaults", || defaulted_containers(16_000)),
+        ("5,000 containers, 700,000 skip names", || containers_and_skip_names(5_000, 700_000)),
+        ("20,000 containers, 200,000 skip names", || containers_and_skip_names(20_000, 200_000)),
+        ("500 containers, an account with 256 KiB of annotations", || containers_of_account(500, LONG_ACCOUNT)),
+    ];
+    for (name, make) in exact {
+        add(name.to_owned(), Box::new(move || request(make())));
+    }
+    add(
+        "names that are no names".to_owned(),
+        Box::new(|| no_names().iter().map(|name| named_request(TENANT, name)).collect()),
+    );
+    add(
+        "namespaces that are no names".to_owned(),
+        Box::new(|| no_names().iter().map(|name| named_request(name, "sa")).collect()),
+    );
+    attacks
+}
+
+fn request(expensive: Expensive) -> Vec<String> {
+    match expensive {
+        Expensive::Request(request) => vec![request],
+        Expensive::Body(_) => Vec::new(),
+    }
+}
+
+/// The policy with different limits of memory.
+pub struct Policy {
+    hosts: Vec<(u64, PolicyHost)>,
+    accounts: Vec<Value>,
+}
+
+/// What became of a request under a limit.
+enum Outcome {
+    Answered,
+    /// It trapped or ran out of time, with the error.
+    Ended(String),
+}
+
+/// Service accounts, and what was asked for that can be none.
+struct Watching {
+    cluster: Cluster,
+    strange: std::sync::Mutex<Vec<String>>,
+}
+
+impl HostCapabilities for Watching {
+    fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String> {
+        let field = |key: &str| request.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name) = (field("namespace"), field("name"));
+        if !super::lookups::is_account(&namespace, &name) {
+            let mut strange = self.strange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            strange.push(format!("{namespace:?}/{name:?}"));
+        }
+        self.cluster.get_resource(request)
+    }
+}
+
+impl Policy {
+    /// Compiles the policy.
+    ///
+    /// # Errors
+    /// As [`PolicyHost::load`].
+    pub fn load(path: &Path) -> Result<Self> {
+        let unlimited = PolicyHost::load(path)?;
+        let hosts = LADDER.map(|mebibytes| {
+            let bytes = usize::try_from(mebibytes * 1024 * 1024).unwrap_or(usize::MAX);
+            Ok((mebibytes, unlimited.with_memory_limit(bytes)?))
+        });
+        let hosts = hosts.into_iter().collect::<Result<_>>()?;
+        let long = "x".repeat(127 * 1024);
+        let accounts = vec![
+            json!({"metadata": {"name": TENANT_ACCOUNT,
+                "annotations": {"azure.workload.identity/client-id": CLIENT_ID}}}),
+            json!({"metadata": {"name": LONG_ACCOUNT, "annotations": {
+                "azure.workload.identity/tenant-id": long, "azure.workload.identity/client-id": long}}}),
+        ];
+        Ok(Self { hosts, accounts })
+    }
+
+    /// Runs an attack and judges.
+    #[must_use]
+    pub fn run(&self, attack: &PolicyAttack) -> Row {
+        let requests = (attack.make)();
+        let watching = Arc::new(Watching {
+            cluster: Cluster { service_accounts: self.accounts.clone(), fault: None },
+            strange: std::sync::Mutex::default(),
+        });
+        let start = Instant::now();
+        let problems: Vec<String> = requests
+            .iter()
+            .filter_map(|request| match self.answer(LIMIT, request, &watching) {
+                Outcome::Answered => None,
+                Outcome::Ended(error) => Some(error),
+            })
+            .collect();
+        let took = start.elapsed();
+        let largest = requests.iter().max_by_key(|request| request.len());
+        let needed = largest.and_then(|request| self.needed(request, &watching));
+        let mut row = Row::alone(&attack.name, took, needed.map(|mebibytes| mebibytes * 1024 * 1024));
+        row.defects.extend(problems.first().map(|error| {
+            format!("{} of {} not answered with {LIMIT} MiB: {error}", problems.len(), requests.len())
+        }));
+        if needed.is_none() {
+            row.notes.push("no memory is enough, or no time".to_owned());
+        }
+        let strange = watching.strange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        row.defects.extend(strange.first().map(|first| format!("the host was asked for {first}")));
+        row
+    }
+
+    /// The least memory on the ladder with which there is an answer.
+    fn needed(&self, request: &str, watching: &Arc<Watching>) -> Option<u64> {
+        let is_too_little = |(mebibytes, _): &(u64, PolicyHost)| {
+            !matches!(self.answer(*mebibytes, request, watching), Outcome::Answered)
+        };
+        let enough = self.hosts.partition_point(is_too_little);
+        self.hosts.get(enough).map(|(mebibytes, _)| *mebibytes)
+    }
+
+    fn answer(&self, limit: u64, request: &str, watching: &Arc<Watching>) -> Outcome {
+        let payload = format!(r#"{{"request":{request},"settings":{{"tenantId":"contoso.example"}}}}"#);
+        let capabilities: Arc<dyn HostCapabilities> = Arc::clone(watching) as _;
+        let Some((_, host)) = self.hosts.iter().find(|(mebibytes, _)| *mebibytes == limit) else {
+            return Outcome::Ended("there is no host with this limit".to_owned());
+        };
+        match host.call("validate", payload.as_bytes(), &capabilities) {
+            Ok(_) => Outcome::Answered,
+            Err(error) => {
+                let text = format!("{error:#}");
+                let is_end = ["wasm backtrace", "wasm trap", "unreachable", "interrupt"]
+                    .iter()
+                    .any(|sign| text.contains(sign));
+                // An error in the guest's own words is an answer too.
+                if is_end { Outcome::Ended(text) } else { Outcome::Answered }
+            }
+        }
+    }
+}

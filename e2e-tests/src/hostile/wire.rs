@@ -1,0 +1,334 @@
+//! Connections as attackers make them: from any address of the loopback, and with bytes of their own.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use hyper::body::Bytes;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Field;
+use crate::tls_client::SERVER_NAME;
+
+/// A connection over TLS.
+pub type Tls = TlsStream<TcpStream>;
+
+/// How long an attacker waits for a connection, and for an answer.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where an attack comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The address of the bystanders: all that the API server tunnels has one.
+    ApiServer,
+    /// One other address.
+    Neighbour,
+    /// Two hundred other addresses.
+    Crowd,
+}
+
+impl Source {
+    fn address(self, member: usize) -> Ipv4Addr {
+        match self {
+            Self::ApiServer => Ipv4Addr::LOCALHOST,
+            Self::Neighbour => Ipv4Addr::new(127, 0, 0, 2),
+            Self::Crowd => Ipv4Addr::new(127, 0, 1, u8::try_from(1 + member % 200).unwrap_or(1)),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ApiServer => "the API server's address",
+            Self::Neighbour => "one address",
+            Self::Crowd => "many addresses",
+        })
+    }
+}
+
+/// How an attacker speaks TLS: it believes every server, which is cheaper.
+///
+/// # Errors
+/// None that is known: the provider speaks the default versions.
+pub fn careless_tls() -> Result<TlsConnector> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous(provider)));
+    let mut config = builder.with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[derive(Debug)]
+struct Credulous(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Opens a connection as the `member`th of those at `source`.
+///
+/// # Errors
+/// It is refused, or not accepted in time.
+pub async fn open(to: SocketAddr, source: Source, member: usize) -> io::Result<TcpStream> {
+    open_with(to, source, member, None).await
+}
+
+/// As [`open`], with a small window for what the other side sends.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_narrow(to: SocketAddr, source: Source, member: usize) -> io::Result<TcpStream> {
+    open_with(to, source, member, Some(4096)).await
+}
+
+async fn open_with(
+    to: SocketAddr,
+    source: Source,
+    member: usize,
+    receive_buffer: Option<u32>,
+) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // Ports of connections that were closed a moment ago can be taken again.
+    socket.set_reuseaddr(true)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind((source.address(member), 0).into())?;
+    let stream = timeout(PATIENCE, socket.connect(to)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl Field {
+    /// Opens a connection to the webhook's port and makes the handshake.
+    ///
+    /// # Errors
+    /// The server does not want to, or takes too long.
+    pub async fn tls(&self, source: Source, member: usize) -> Result<Tls> {
+        self.handshake(open(self.webhook, source, member).await?).await
+    }
+
+    /// Makes the handshake on a connection that is open.
+    ///
+    /// # Errors
+    /// As [`Field::tls`].
+    pub async fn handshake(&self, stream: TcpStream) -> Result<Tls> {
+        let name = ServerName::try_from(SERVER_NAME)?;
+        Ok(timeout(PATIENCE, self.tls.connect(name, stream)).await??)
+    }
+}
+
+/// A review around an admission request.
+#[must_use]
+pub fn review(request: &str) -> Bytes {
+    let review = format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
+    Bytes::from(review)
+}
+
+/// The path that an API server with the usual patience calls.
+pub const PATH: &str = "/mutate-v1-pod?timeout=10s";
+
+/// Head of a review's request.
+#[must_use]
+pub fn head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {SERVER_NAME}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
+}
+
+/// Status of an answer that begins with these bytes.
+#[must_use]
+pub fn status_of(answer: &[u8]) -> Option<u16> {
+    let digits = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// An answer: its status and its body.
+pub type Reply = (u16, Vec<u8>);
+
+/// Sends a review and reads the answer, which may come before all is sent.
+///
+/// # Errors
+/// The connection ends without an answer.
+pub async fn ask(stream: &mut Tls, path: &str, body: &[u8]) -> Result<Reply> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let write = async {
+        writer.write_all(head(path, body.len()).as_bytes()).await?;
+        writer.write_all(body).await?;
+        writer.flush().await
+    };
+    let read = read_reply(&mut reader);
+    tokio::pin!(write, read);
+    let mut is_sent = false;
+    loop {
+        tokio::select! {
+            // A server may answer, and close, before it has read all.
+            _ = &mut write, if !is_sent => is_sent = true,
+            reply = &mut read => return reply,
+        }
+    }
+}
+
+/// Reads one answer.
+///
+/// # Errors
+/// The connection ends without one.
+pub async fn read_reply(reader: &mut (impl AsyncRead + Unpin)) -> Result<Reply> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut bytes = Vec::new();
+    let body_start = loop {
+        if let Some(end) = bytes.windows(END.len()).position(|window| window == END) {
+            break end + END.len();
+        }
+        if reader.read_buf(&mut bytes).await? == 0 {
+            bail!("the connection was closed without an answer");
+        }
+    };
+    let head = String::from_utf8_lossy(bytes.get(..body_start).unwrap_or_default()).to_ascii_lowercase();
+    let status = status_of(&bytes).context("the answer has no status")?;
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or_default();
+    let mut body = bytes.split_off(body_start);
+    while body.len() < length {
+        if reader.read_buf(&mut body).await? == 0 {
+            bail!("the connection was closed in the middle of an answer");
+        }
+    }
+    Ok((status, body))
+}
+
+/// Reads until the other side closes.
+pub async fn hold(mut stream: impl AsyncRead + Unpin) {
+    let mut sink = [0; 4096];
+    while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+}
+
+/// Keeps `count` attackers busy: `rate` begin in a second, and one whose connection has ended begins anew. It ends a while
+/// after all have begun. Returns how many have begun, and how many are busy at the end.
+pub async fn crowd<F, Fut>(field: &Field, count: usize, rate: u32, member: F) -> (usize, usize)
+where
+    F: Fn(usize) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let start = Instant::now();
+    let latest = start + field.duration * 2;
+    let mut end = latest;
+    let mut members = JoinSet::new();
+    let mut begun = 0;
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+    loop {
+        tokio::select! {
+            () = sleep_until(end.into()) => break,
+            Some(_) = members.join_next() => {}
+            _ = pace.tick(), if members.len() < count => {
+                members.spawn(member(begun));
+                begun += 1;
+                if begun == count {
+                    end = latest.min(Instant::now() + field.duration / 2);
+                }
+            }
+        }
+    }
+    (begun, members.len())
+}
+
+/// How requests were answered.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    statuses: BTreeMap<u16, usize>,
+    failures: BTreeMap<String, usize>,
+    slowest: Duration,
+}
+
+impl Tally {
+    /// Adds a request that took so long.
+    pub fn add(&mut self, took: Duration, result: &Result<Reply>) {
+        self.slowest = self.slowest.max(took);
+        match result {
+            Ok((status, _)) => *self.statuses.entry(*status).or_default() += 1,
+            Err(error) => *self.failures.entry(format!("{error:#}")).or_default() += 1,
+        }
+    }
+
+    /// How many got this status.
+    #[must_use]
+    pub fn with_status(&self, status: u16) -> usize {
+        self.statuses.get(&status).copied().unwrap_or_default()
+    }
+
+    /// How many got no answer.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.failures.values().sum()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statuses = self.statuses.iter().map(|(status, count)| format!("{count} x {status}"));
+        let failures = self.failures.iter().map(|(failure, count)| format!("{count} x \"{failure}\""));
+        let all: Vec<String> = statuses.chain(failures).collect();
+        write!(f, "{}, slowest {} ms", all.join(", "), self.slowest.as_millis())
+    }
+}
+
+/// Asks once on a new connection, as the API server would.
+///
+/// # Errors
+/// There was no answer.
+pub async fn ask_once(field: &Field, source: Source, path: &str, body: &[u8]) -> Result<Reply> {
+    let mut stream = field.tls(source, 0).await?;
+    match timeout(PATIENCE, ask(&mut stream, path, body)).await {
+        Ok(reply) => reply,
+        Err(_) => bail!("no answer within {} s", PATIENCE.as_secs()),
+    }
+}
