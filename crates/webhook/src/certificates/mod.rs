@@ -1,9 +1,12 @@
 //! The certificate that the server shows, swapped without a pause.
 
 mod authority;
+mod bundle;
 mod certificate;
 mod clients;
 mod files;
+mod revocation;
+mod secret;
 mod self_managed;
 
 use std::fmt;
@@ -19,7 +22,8 @@ use thiserror::Error;
 
 use certificate::{describe, rfc_3339};
 
-pub use authority::{Authority, AuthorityError, Leaf, Lives};
+pub use authority::{Authority, AuthorityError, Leaf, Lives, Moment, Terms, Trust};
+pub use certificate::Certificate;
 pub use clients::ClientVerifier;
 pub use files::{keep_client_authorities, keep_from_files};
 pub use self_managed::{Objects, keep_self_managed};
