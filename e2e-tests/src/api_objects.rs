@@ -24,6 +24,8 @@ struct Stored {
     objects: BTreeMap<String, Value>,
     /// What nobody may do.
     forbidden: BTreeSet<&'static str>,
+    /// What somebody else writes when it is least expected.
+    late: Option<(String, Value)>,
 }
 
 impl Stored {
@@ -34,6 +36,13 @@ impl Stored {
         }
         self.objects.insert(name.to_owned(), object.clone());
         object
+    }
+
+    /// Lets somebody else be faster than whoever writes now.
+    fn interfere(&mut self, name: &str) {
+        if let Some((_, object)) = self.late.take_if(|(late, _)| late == name) {
+            self.store(name, object);
+        }
     }
 
     /// Stores an object that somebody has changed.
@@ -62,6 +71,11 @@ impl ApiObjects {
     /// Creates or changes an object.
     pub fn put(&self, name: &str, object: Value) {
         self.state().store(name, object);
+    }
+
+    /// Puts an object in place right before it is next written, so that the writer has not seen it.
+    pub fn put_before_next_write(&self, name: &str, object: Value) {
+        self.state().late = Some((name.to_owned(), object));
     }
 
     /// Changes an object as somebody of that name does by an update.
@@ -157,6 +171,7 @@ async fn replace(
     if state.forbidden.contains("update") {
         return status(StatusCode::FORBIDDEN, "Forbidden");
     }
+    state.interfere(&name);
     match state.objects.get(&name) {
         None => status(StatusCode::NOT_FOUND, "NotFound"),
         Some(known) if version_of(known) != version_of(&object) => status(StatusCode::CONFLICT, "Conflict"),
@@ -188,6 +203,7 @@ async fn patch(
     if headers.get(CONTENT_TYPE).is_none_or(|it| it != "application/json-patch+json") {
         return status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType");
     }
+    state.interfere(&name);
     let Some(known) = state.objects.get(&name) else { return status(StatusCode::NOT_FOUND, "NotFound") };
     let Ok(patch) = serde_json::from_slice::<json_patch::Patch>(&body) else {
         return status(StatusCode::BAD_REQUEST, "BadRequest");

@@ -178,6 +178,32 @@ async fn who_may_only_update_does_the_same_by_an_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_slower_than_somebody_else_looks_again() {
+    for may_patch in [true, false] {
+        let api_server = api_server();
+        if !may_patch {
+            api_server.objects.forbid("patch");
+        }
+        // The entries change places in between, and others come to own something.
+        let mut late = configuration("");
+        late["webhooks"].as_array_mut().unwrap().reverse();
+        late["metadata"]["managedFields"]
+            .as_array_mut()
+            .unwrap()
+            .extend([applied(), owner("kubectl", "Update", &json!({}))]);
+        api_server.objects.put_before_next_write(CONFIGURATION, late);
+        let webhook = WebhookProcess::start_self_managed(&api_server, &OFTEN).await.unwrap();
+        let found = api_server.objects.object(CONFIGURATION);
+        assert_eq!(found["webhooks"][0]["name"], "b.example", "what came in between is not undone");
+        let bundles = [0, 1].map(|place| found["webhooks"][place]["clientConfig"]["caBundle"].clone());
+        assert!(bundles[0] == bundles[1] && bundles[0].is_string(), "{found}");
+        let expected = [("helm", "Apply"), ("kubectl", "Update"), ("azwi-webhook", "Update")];
+        assert_eq!(owners(&api_server), expected.map(owned));
+        assert!(!webhook.log().contains("WARN"), "{}", webhook.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_somebody_else_writes_the_bundle_certificates_are_renewed_and_people_are_told_once() {
     let api_server = Arc::new(api_server());
     let webhook = WebhookProcess::start_self_managed(&api_server, &SHORT_LIFE).await.unwrap();

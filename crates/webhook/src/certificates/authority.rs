@@ -324,13 +324,16 @@ impl Terms {
     }
 
     /// Whether callers are served no worse by a certificate of `authority` than by this one: the same authority signed it,
-    /// they trust the other one already, this one has ended, or its authority is revoked and taken out of the bundle.
+    /// they trust the other one already, this one does not hold now, or its authority is revoked and taken out of the
+    /// bundle.
     #[must_use]
     pub fn may_go(&self, authority: &Authority, moment: &Moment, is_bundle_right: bool) -> bool {
         let signer = authority.signer();
         self.signed_by == *signer
             || moment.trust.has(signer)
             || moment.now >= self.ends
+            // It begins with its authority, which is in the future where the clock was set back.
+            || moment.now < self.signed_by.begins
             || (is_bundle_right && moment.revokes(&self.signed_by))
     }
 }
@@ -502,6 +505,8 @@ mod tests {
         assert!(leaf.may_go(&new, &trusting(&bundle_of_both), false), "callers know it");
         let ended = at(after(31), &old.bundle());
         assert!(leaf.may_go(&new, &ended, false), "there is nothing to lose");
+        let set_back = at(start() - Duration::from_hours(2), &old.bundle());
+        assert!(leaf.may_go(&new, &set_back, false), "there is nothing to lose before it begins");
         let revoked = revoking(after(1), trusting(&old.bundle()));
         assert!(leaf.may_go(&new, &revoked, true) && !leaf.may_go(&new, &revoked, false));
         let both = [bundle_of_both.as_bytes(), old.pem_of_signer()];
