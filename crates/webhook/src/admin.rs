@@ -23,9 +23,10 @@ use crate::admission::Admissions;
 use crate::certificates::CertificateStore;
 use crate::connections::{Allowance, Connection, Connections, State};
 
-/// Callers are the kubelet and one or two Prometheus servers; each connection takes about 20 KiB at most.
+/// Callers are the kubelet and one or two Prometheus servers. The more places there are, the longer a caller has for its
+/// request while others open connections; each takes about 12 KiB.
 const ALLOWANCE: Allowance = Allowance {
-    connections: 32,
+    connections: 128,
     memory: 0,
     patience: Duration::from_secs(10),
     write_time: Duration::from_secs(10),

@@ -266,7 +266,7 @@ struct LimitArguments {
     /// How long a request may take where the API server does not say by ?timeout=.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     request_timeout: Duration,
-    /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 341 in
+    /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 256 in
     /// 64 MiB].
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true)]
     max_connections: usize,
@@ -276,20 +276,12 @@ struct LimitArguments {
     max_in_flight: usize,
 }
 
-/// The longest duration of a flag: no clock overflows by it.
-const LONGEST: Duration = Duration::from_hours(87_600);
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration = go_duration::parse(text)
-        .ok_or_else(|| "a duration is a number and a unit, such as 10s, 1m30s or 500ms".to_owned())?;
-    if duration > LONGEST {
-        return Err("a duration is at most 87600h, which is ten years".to_owned());
-    }
-    Ok(duration)
-}
-
 /// No certificate is to last longer than ten years, and no time that is counted from now can overflow.
 const LONGEST: &str = "87600h";
+
+fn duration(text: &str) -> Result<Duration, String> {
+    duration_from("0s", text)
+}
 
 fn life(text: &str) -> Result<Duration, String> {
     duration_from("1s", text)

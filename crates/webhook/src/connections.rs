@@ -2,8 +2,14 @@
 //! go when something is full.
 //!
 //! A caller without credentials can open connections, stop in the middle of anything, and never read an answer. So what is
-//! full is not closed to others: the connection goes that has waited longest, and of those first the ones that never sent a
-//! review. An API server's requests take milliseconds, so they are never the oldest for long.
+//! full is not closed to others: something goes that has waited long. An API server's requests take milliseconds, so they are
+//! never the oldest for long.
+//!
+//! When all places are taken, connections go that never sent a review and had time to. Where there are none, those that just
+//! came and those that did send one stand against each other, and the larger group gives: a flood of new connections does not
+//! drive out the kept ones, nor do kept ones, which anybody can make, keep out new ones. Of a group the address goes first
+//! that has the most, so that one address cannot drive out another; callers behind one address, as behind konnectivity, are
+//! told apart by how long they wait.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -17,7 +23,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
@@ -26,8 +32,8 @@ use tracing::warn;
 const KEPT_FOR: Duration = Duration::from_mins(2);
 /// What holds memory for less than this is not dropped for others: it is being answered.
 const GRACE: Duration = Duration::from_millis(100);
-/// A body that takes longer than this is not on its way, it is stalled.
-const STALLED: Duration = Duration::from_secs(1);
+/// A connection that has not sent a review within this had time to.
+const YOUTH: Duration = Duration::from_secs(1);
 /// How long a dropped connection may take to be gone; the runtime has to come by once.
 const CLEARING: Duration = Duration::from_secs(1);
 /// How long nothing is accepted when the system is out of files.
@@ -71,6 +77,17 @@ pub enum State {
     Writing,
 }
 
+/// Connections that may go for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// Never sent a review and had time to.
+    Useless,
+    /// Had no time yet.
+    New,
+    /// Sent a review, and is kept for the next.
+    Kept,
+}
+
 struct Entry {
     id: u64,
     address: IpAddr,
@@ -96,14 +113,15 @@ impl Entry {
         (state, packed >> 2)
     }
 
-    /// The lower, the sooner it has to go for another connection; none if it must not.
-    fn rank(&self, now: u64) -> Option<u8> {
+    /// What it is among those that may go for another connection; none if it may not.
+    fn group(&self, now: u64) -> Option<Group> {
         let (state, since) = self.state();
+        let is_older_than = |age| now >= since + millis(age);
         match (self.has_sent_review.load(Ordering::Relaxed), state) {
             (_, State::Answering) => None,
-            (false, _) => Some(0),
-            (true, State::Idle | State::Writing) => Some(1),
-            (true, State::Reading) => (now >= since + millis(STALLED)).then_some(2),
+            (true, State::Reading) => is_older_than(GRACE).then_some(Group::Kept),
+            (true, State::Idle | State::Writing) => Some(Group::Kept),
+            (false, _) => Some(if is_older_than(YOUTH) { Group::Useless } else { Group::New }),
         }
     }
 
@@ -167,6 +185,8 @@ impl Connections {
             let task = tokio::spawn(serve(stream, connection));
             // Set once, here.
             _ = entry.task.set(task.abort_handle());
+            // It gets a turn before the next one is accepted, and with many of them is not sent away unheard.
+            yield_now().await;
         }
     }
 
@@ -210,9 +230,15 @@ impl Connections {
             return true;
         }
         let now = self.now();
-        let Some(rank) = entries.values().filter_map(|entry| entry.rank(now)).min() else { return false };
-        let candidates = || entries.values().filter(|entry| entry.rank(now) == Some(rank));
-        // The address with the most of these goes first, so that one address cannot drive out another.
+        let count = |group| entries.values().filter(|entry| entry.group(now) == Some(group)).count();
+        let group = if count(Group::Useless) > 0 {
+            Group::Useless
+        } else if count(Group::New) > count(Group::Kept) {
+            Group::New
+        } else {
+            Group::Kept
+        };
+        let candidates = || entries.values().filter(|entry| entry.group(now) == Some(group));
         let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
         for entry in candidates() {
             *by_address.entry(entry.address).or_default() += 1;
@@ -412,9 +438,25 @@ mod tests {
         open(&connections, 3).await;
         open(&connections, 4).await;
         assert_eq!(addresses(&connections), [1, 3, 4]);
+        tokio::time::advance(YOUTH).await;
         open(&connections, 5).await;
         assert_eq!(addresses(&connections), [1, 4, 5]);
         assert_eq!(connections.evicted.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_one_stays_where_many_are_kept() {
+        let connections = connections(4, 0);
+        for address in [1, 2, 3] {
+            open(&connections, address).await.has_sent_review();
+        }
+        for address in [4, 5, 6] {
+            open(&connections, address).await;
+        }
+        // When there were more new ones than kept ones, the oldest of the new ones went.
+        assert_eq!(addresses(&connections), [3, 4, 5, 6]);
+        open(&connections, 7).await;
+        assert_eq!(addresses(&connections), [3, 5, 6, 7]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -438,7 +480,7 @@ mod tests {
         stalled.enter(State::Reading);
         drop(stalled);
         assert!(connections.admit(Ipv4Addr::LOCALHOST.into()).await.is_none(), "the body may be on its way");
-        tokio::time::advance(STALLED).await;
+        tokio::time::advance(GRACE).await;
         open(&connections, 3).await;
         assert_eq!(addresses(&connections), [1, 3]);
     }

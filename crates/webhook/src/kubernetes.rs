@@ -23,8 +23,9 @@ use tracing::{info, warn};
 use crate::metrics::Metrics;
 use crate::service_accounts::Cache;
 
-/// Service accounts in one answer to a list. What a page takes while it is read is never given back, so pages are small.
-const PAGE_SIZE: u32 = 100;
+/// Service accounts in one answer to a list. Each may have annotations of 256 KiB, and the client builds all of a page, several
+/// times over.
+const PAGE_SIZE: u32 = 10;
 
 /// How long its version may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@ use crate::memory;
 
 /// The container's memory where nobody says how much it has: the chart's limit.
 const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
-/// What a connection takes at most besides its requests: a TLS record and a head that are not complete, buffers of answers
-/// that are not sent yet. Most take a fifth.
-const CONNECTION_BYTES: u64 = 48 * 1024;
+/// What a connection takes at most besides its requests: a TLS record and a head that are not complete, an answer that is
+/// encrypted and not sent, the system's own buffers. Most take a fifth.
+const CONNECTION_BYTES: u64 = 64 * 1024;
 /// More would need more files than processes usually may open.
 const MOST_CONNECTIONS: u64 = 4096;
 

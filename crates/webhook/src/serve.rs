@@ -157,7 +157,7 @@ pub async fn run(options: Options) -> Result<()> {
 const BACKLOG: u32 = 65_535;
 /// What the system keeps of each connection and each direction. Its own default grows to megabytes, which count as this
 /// process's memory; an API server is near, so that a small window is no slow one.
-const SOCKET_BUFFER: u32 = 64 * 1024;
+const SOCKET_BUFFER: u32 = 16 * 1024;
 
 /// Listens on an address; `:9443` is every address of the machine, as in Go.
 fn listen(address: &str) -> Result<TcpListener> {

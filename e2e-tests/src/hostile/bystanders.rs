@@ -178,8 +178,9 @@ impl Drop for Bystanders {
 #[must_use]
 pub fn review() -> Bytes {
     let variables = |count: usize| {
-        let all: Vec<_> =
-            (0..count).map(|i| serde_json::json!({"name": format!("SETTING_{i}"), "value": "x".repeat(20)})).collect();
+        let all: Vec<_> = (0..count)
+            .map(|i| serde_json::json!({"name": format!("SETTING_{i}"), "value": "x".repeat(20)}))
+            .collect();
         all
     };
     let container = |name: &str| {
@@ -200,7 +201,11 @@ async fn admissions(caller: &Caller, keeps: bool, is_over: &AtomicBool, series: 
     while !is_over.load(Ordering::Relaxed) {
         let start = Instant::now();
         let asked = async {
-            if keeps { ask_kept(caller, &mut kept, &body, series).await } else { caller.review(body.clone()).await }
+            if keeps {
+                ask_kept(caller, &mut kept, &body, series).await
+            } else {
+                caller.review(body.clone()).await
+            }
         };
         let result = match timeout(ADMISSION_LIMIT, asked).await {
             Ok(reply) => reply.and_then(|reply| check(&reply)),

@@ -40,9 +40,10 @@ pub fn attacks() -> Vec<Attack> {
             Attack::new(format!("connections: 2,000 slow heads, {source}"), move |field| {
                 slow_heads(field, source, 2_000)
             }),
-            Attack::new(format!("connections: 1,000 good reviews, then half a head, {source}"), move |field| {
-                good_then(field, source, 1_000, Then::HalfHead)
-            }),
+            Attack::new(
+                format!("connections: 1,000 good reviews, then half a head, {source}"),
+                move |field| good_then(field, source, 1_000, Then::HalfHead),
+            ),
         ]);
     }
     for (port, address) in PORTS {
@@ -87,7 +88,9 @@ fn others() -> Vec<Attack> {
         }),
         Attack::new("connections: a flood without TLS", |field| flood(field, Flood::Tcp)),
         Attack::new("connections: a flood of handshakes", |field| flood(field, Flood::Tls)),
-        Attack::new("connections: a flood of handshakes that are broken off", |field| flood(field, Flood::Reset)),
+        Attack::new("connections: a flood of handshakes that are broken off", |field| {
+            flood(field, Flood::Reset)
+        }),
         Attack::new("connections: reviews without end, answers never read", pipelines),
         Attack::new("connections: garbage instead of TLS", |field| garbage(field, false)),
         Attack::new("connections: garbage within TLS", |field| garbage(field, true)),
@@ -262,7 +265,8 @@ async fn good_then(field: Field, source: Source, count: usize, then: Then) -> Fi
     };
     let (rest, answered) = (Bytes::from(rest), Arc::new(AtomicUsize::new(0)));
     let done = crowd(&field, count, HANDSHAKES, |i| {
-        let (field, body, rest, answered) = (field.clone(), body.clone(), rest.clone(), Arc::clone(&answered));
+        let (field, body, rest, answered) =
+            (field.clone(), body.clone(), rest.clone(), Arc::clone(&answered));
         async move {
             let Ok(mut stream) = field.tls(source, i).await else { return };
             if !ask(&mut stream, PATH, &body).await.is_ok_and(|(status, _)| status == 200) {

@@ -24,9 +24,10 @@ pub fn attacks() -> Vec<Attack> {
             Attack::new(format!("memory: 2,000 bodies of 5 KB that lack a byte, {source}"), move |field| {
                 stalled_bodies(field, source, 2_000, 5_000, 4_999)
             }),
-            Attack::new(format!("memory: 1,000 reviews of 60 KB, answers never read, {source}"), move |field| {
-                never_read(field, source, 1_000, 3_500, 1)
-            }),
+            Attack::new(
+                format!("memory: 1,000 reviews of 60 KB, answers never read, {source}"),
+                move |field| never_read(field, source, 1_000, 3_500, 1),
+            ),
         ]);
     }
     attacks.extend([

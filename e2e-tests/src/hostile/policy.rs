@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::lookups::{named_request, no_names};
 use super::report::Row;
 use super::requests::LONG_ACCOUNT;
-use super::shapes::{Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes};
+use super::shapes::{
+    Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes,
+};
 use super::{CLIENT_ID, TENANT, TENANT_ACCOUNT};
 use crate::cluster::Cluster;
 use crate::host::{HostCapabilities, PolicyHost};
@@ -45,7 +47,9 @@ pub fn attacks() -> Vec<PolicyAttack> {
         ("16,000 empty containers with their defaults", || defaulted_containers(16_000)),
         ("5,000 containers, 700,000 skip names", || containers_and_skip_names(5_000, 700_000)),
         ("20,000 containers, 200,000 skip names", || containers_and_skip_names(20_000, 200_000)),
-        ("500 containers, an account with 256 KiB of annotations", || containers_of_account(500, LONG_ACCOUNT)),
+        ("500 containers, an account with 256 KiB of annotations", || {
+            containers_of_account(500, LONG_ACCOUNT)
+        }),
     ];
     for (name, make) in exact {
         add(name.to_owned(), Box::new(move || request(make())));

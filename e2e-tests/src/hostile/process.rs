@@ -80,8 +80,7 @@ impl Webhook {
         tokio::spawn(read_log(errors, Arc::clone(&log)));
         let [address, health, metrics] = serving(&mut child, &log).await?;
         let certificate = certificate.cert.der().clone();
-        let webhook =
-            Self { address, health, metrics, certificate, group, child, log, _folder: folder };
+        let webhook = Self { address, health, metrics, certificate, group, child, log, _folder: folder };
         webhook.wait_until_ready().await?;
         Ok(webhook)
     }

@@ -75,7 +75,8 @@ impl Row {
         }
         self.defects.extend(webhook.panics().into_iter().take(1).map(|line| format!("it panicked: {line}")));
         if observations.lag > Duration::from_millis(200) {
-            self.notes.push(format!("the harness itself was late by up to {} ms", observations.lag.as_millis()));
+            self.notes
+                .push(format!("the harness itself was late by up to {} ms", observations.lag.as_millis()));
         }
         self.observations = Some(observations);
         self.memory = Some(memory);
@@ -84,7 +85,11 @@ impl Row {
 
 fn defect(name: &str, series: &Series, limit: Duration) -> Option<String> {
     if let Some(failure) = &series.first_failure {
-        return Some(format!("{name}: {} of {} failed: {failure}", series.failed, series.failed + series.served));
+        return Some(format!(
+            "{name}: {} of {} failed: {failure}",
+            series.failed,
+            series.failed + series.served
+        ));
     }
     if series.worst > limit {
         return Some(format!("{name}: waited {} ms", series.worst.as_millis()));
@@ -107,11 +112,25 @@ pub struct Head;
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<66} {:>9} {:>5} {:>23} {:>11} {:>23} {:>6}", "", "", "", "bystander ms", "probe ms", "MiB", "")?;
+        writeln!(
+            f,
+            "{:<66} {:>9} {:>5} {:>23} {:>11} {:>23} {:>6}",
+            "", "", "", "bystander ms", "probe ms", "MiB", ""
+        )?;
         write!(
             f,
             "{:<66} {:>9} {:>5} {:>7} {:>7} {:>7} {:>11} {:>7} {:>7} {:>7} {:>6}",
-            "attack", "withstood", "alive", "kept", "new", "reopen", "worst", "peak", "process", "sockets", "killed"
+            "attack",
+            "withstood",
+            "alive",
+            "kept",
+            "new",
+            "reopen",
+            "worst",
+            "peak",
+            "process",
+            "sockets",
+            "killed"
         )
     }
 }

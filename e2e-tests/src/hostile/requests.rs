@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::shapes::{
-    Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, empty_containers, shapes,
+    Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, empty_containers,
+    shapes,
 };
 use super::wire::{PATH, PATIENCE, Reply, Source, Tally, ask, ask_once};
 use super::{Attack, CLIENT_ID, Field, Findings, TENANT, timed};
@@ -63,8 +64,12 @@ const EXACT: &[(&str, fn() -> Expensive)] = &[
 ];
 
 fn add(attacks: &mut Vec<Attack>, name: &str, make: impl Fn() -> Expensive + Copy + Send + Sync + 'static) {
-    attacks.push(Attack::new(format!("request: {name}"), move |field| one_after_the_other(field, make().body())));
-    attacks.push(Attack::new(format!("{TOGETHER} requests: {name}"), move |field| together(field, make().body())));
+    attacks.push(Attack::new(format!("request: {name}"), move |field| {
+        one_after_the_other(field, make().body())
+    }));
+    attacks.push(Attack::new(format!("{TOGETHER} requests: {name}"), move |field| {
+        together(field, make().body())
+    }));
 }
 
 fn add_long_account(api_server: &ApiServer) {
@@ -102,7 +107,10 @@ async fn together(field: Field, body: Bytes) -> Findings {
             open.wait().await;
             let asked = async { ask(&mut stream?, PATH, &body).await };
             let (took, reply) = timed(timeout(PATIENCE, asked)).await;
-            (took, reply.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))))
+            (
+                took,
+                reply.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))),
+            )
         });
     }
     let mut tally = Tally::default();

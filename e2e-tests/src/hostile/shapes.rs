@@ -58,7 +58,9 @@ const LISTS: Table = &[
     ("empty init containers", |size| spec("initContainers", &list(size, |_| "{}".into()))),
     ("defaulted containers", |size| spec("containers", &list(size, defaulted_container))),
     ("named containers", |size| spec("containers", &list(size, named_container))),
-    ("containers and skip names", |size| skipping(&list(size / 2, named_container), &names(size / 2, "", ""))),
+    ("containers and skip names", |size| {
+        skipping(&list(size / 2, named_container), &names(size / 2, "", ""))
+    }),
     ("short containers and skip names", |size| {
         skipping(&list(size / 8, |_| "{}".into()), &names(size / 8 * 7, "", ""))
     }),
@@ -69,7 +71,9 @@ const LISTS: Table = &[
     }),
     ("skip names of nobody", |size| skipping(r#"[{"name":"c"}]"#, &names(size, "", ""))),
     ("empty variables", |size| container("env", &list(size, |_| "{}".into()))),
-    ("named variables", |size| container("env", &list(size, |i| format!(r#"{{"name":"V{i}","value":"x"}}"#)))),
+    ("named variables", |size| {
+        container("env", &list(size, |i| format!(r#"{{"name":"V{i}","value":"x"}}"#)))
+    }),
     ("variables of our names", |size| {
         container("env", &list(size, |_| r#"{"name":"AZURE_CLIENT_ID","value":"other"}"#.into()))
     }),
@@ -109,7 +113,10 @@ const LISTS: Table = &[
     ("annotations with any prefix", |size| annotations(size, "")),
     ("labels with our prefix", |size| {
         let entries = entries(size, "azure.workload.identity/");
-        labelled(&format!(r#","annotations":{{}},"labels":{{{entries},"azure.workload.identity/use":"true"}}"#), "")
+        labelled(
+            &format!(r#","annotations":{{}},"labels":{{{entries},"azure.workload.identity/use":"true"}}"#),
+            "",
+        )
     }),
     ("proxies wanted by many containers", |size| {
         let metadata = r#","annotations":{"azure.workload.identity/inject-proxy-sidecar":"true"}"#;
@@ -138,7 +145,10 @@ const TEXTS: Table = &[
     }),
     ("a container's name of control characters", |size| {
         let name = repeated(size, "", |_| r"\u0000".into());
-        spec("containers", &format!(r#"[{{"name":"{name}","env":[{{"name":"AZURE_CLIENT_ID","value":"o"}}]}}]"#))
+        spec(
+            "containers",
+            &format!(r#"[{{"name":"{name}","env":[{{"name":"AZURE_CLIENT_ID","value":"o"}}]}}]"#),
+        )
     }),
     ("a generateName of escapes", |size| {
         labelled(&format!(r#","generateName":"{}""#, repeated(size, "", |_| r"\u0041".into())), "")
@@ -149,8 +159,12 @@ const TEXTS: Table = &[
     ("a name of quotes", |size| {
         labelled(&format!(r#","name":"{}""#, repeated(size, "", |_| r#"\""#.into())), "")
     }),
-    ("an annotation of escapes", |size| annotation("skip-containers", &repeated(size, "", |_| r"\u003b".into()))),
-    ("an annotation of separators", |size| annotation("skip-containers", &repeated(size, "", |_| ";".into()))),
+    ("an annotation of escapes", |size| {
+        annotation("skip-containers", &repeated(size, "", |_| r"\u003b".into()))
+    }),
+    ("an annotation of separators", |size| {
+        annotation("skip-containers", &repeated(size, "", |_| ";".into()))
+    }),
     ("a port that is a text without end", |size| {
         let port = repeated(size, "", |_| "9".into());
         let annotations = format!(
@@ -163,7 +177,9 @@ const TEXTS: Table = &[
     }),
     ("a label's value without end", |size| {
         let value = repeated(size, "", |_| r"\u00e9".into());
-        pod(&format!(r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"{value}"}}}},"spec":{{}}}}"#))
+        pod(&format!(
+            r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"{value}"}}}},"spec":{{}}}}"#
+        ))
     }),
     ("a service account's name without end", |size| {
         let name = repeated(size, "", |_| "a".into());
@@ -210,7 +226,9 @@ const DEPTHS: Table = &[
     ("numbers in the old object", |size| request_with(&[("oldObject", &list(size, |_| "1".into()))])),
     ("numbers in the status", |size| {
         let numbers = list(size, |_| "1".into());
-        pod(&format!(r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}}}},"status":{numbers}}}"#))
+        pod(&format!(
+            r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}}}},"status":{numbers}}}"#
+        ))
     }),
     ("empty texts in a field that nobody reads", |size| spec("later", &list(size, |_| r#""""#.into()))),
     ("keys in a field that nobody reads", |size| {
@@ -235,8 +253,9 @@ const WHOLES: Table = &[
     ("a body of white space", |size| Expensive::Body(vec![b' '; size])),
     ("a body of zeros", |size| Expensive::Body(vec![0; size])),
     ("a body that is not UTF-8", |size| {
-        let mut body = format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":""#)
-            .into_bytes();
+        let mut body =
+            format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":""#)
+                .into_bytes();
         body.resize(size.max(body.len()), 0xff);
         Expensive::Body(body)
     }),
@@ -261,7 +280,8 @@ const WORKLOADS: Table = &[
         deployment("", &format!(r#"[{{"name":"c","env":{variables}}}]"#))
     }),
     ("a Deployment of containers with variables of our names", |size| {
-        let container = |i: usize| format!(r#"{{"name":"c{i}","env":[{{"name":"AZURE_TENANT_ID","value":"o"}}]}}"#);
+        let container =
+            |i: usize| format!(r#"{{"name":"c{i}","env":[{{"name":"AZURE_TENANT_ID","value":"o"}}]}}"#);
         deployment("", &list(size, container))
     }),
     ("a Deployment with numbers in managedFields", |size| {
@@ -423,7 +443,10 @@ fn allowed_maxima(size: usize) -> Expensive {
         text.push_str(r#"],"volumeMounts":["#);
         for mount in 0..20 {
             let comma = if mount == 0 { "" } else { "," };
-            _ = write!(text, r#"{comma}{{"name":"volume-{mount}","mountPath":"/mnt/{mount}","readOnly":true}}"#);
+            _ = write!(
+                text,
+                r#"{comma}{{"name":"volume-{mount}","mountPath":"/mnt/{mount}","readOnly":true}}"#
+            );
         }
         text.push_str("]}");
         text
@@ -506,7 +529,11 @@ mod tests {
             if let Expensive::Request(request) = (shape.make)(3_000) {
                 let read: Result<serde_json::Value, _> = serde_json::from_str(&request);
                 // serde_json knows how deep a text may be, and those of depth are deeper.
-                assert!(read.is_ok() || shape.name.contains("brackets") || shape.name.contains("objects"), "{}", shape.name);
+                assert!(
+                    read.is_ok() || shape.name.contains("brackets") || shape.name.contains("objects"),
+                    "{}",
+                    shape.name
+                );
             }
         }
     }

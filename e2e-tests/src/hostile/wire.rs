@@ -169,7 +169,8 @@ impl Field {
 /// A review around an admission request.
 #[must_use]
 pub fn review(request: &str) -> Bytes {
-    let review = format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
+    let review =
+        format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
     Bytes::from(review)
 }
 

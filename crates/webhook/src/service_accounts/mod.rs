@@ -16,6 +16,7 @@ use kube::api::GetParams;
 use kube::client::Body;
 use kube::core::{PartialObjectMeta, Request, Status};
 use kube::{Client, Resource as _};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use cache::Cache;
@@ -24,6 +25,8 @@ pub use cache::Cache;
 const LONGEST_READ: Duration = Duration::from_secs(30);
 /// Largest metadata of a service account that is read, in bytes: four times what its annotations may have.
 const LARGEST_METADATA: usize = 1024 * 1024;
+/// How long a read may take before another one may have its place.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others.
 const NAMESPACES_SHARE: usize = 8;
 
@@ -33,11 +36,17 @@ pub struct ServiceAccounts {
     client: Client,
     most_reads: usize,
     /// Reads under way, by namespace and name. A failure is told to those who wait and then forgotten.
-    reads: Mutex<HashMap<Key, Read>>,
+    reads: Mutex<HashMap<Key, UnderWay>>,
 }
 
 /// Namespace and name.
 type Key = (String, String);
+
+struct UnderWay {
+    read: Read,
+    began: Instant,
+    task: AbortHandle,
+}
 
 /// A read that is under way, for whoever waits for it.
 pub type Read = Shared<BoxFuture<'static, ServiceAccountLookup>>;
@@ -72,23 +81,36 @@ impl ServiceAccounts {
         }
         let key = (namespace.to_owned(), name.to_owned());
         let mut reads = self.reads();
-        if let Some(read) = reads.get(&key) {
-            return Lookup::Read(read.clone());
+        if let Some(under_way) = reads.get(&key) {
+            return Lookup::Read(under_way.read.clone());
         }
         let in_namespace = reads.keys().filter(|(other, _)| other == namespace).count();
-        if reads.len() >= self.most_reads || in_namespace >= self.most_reads.div_ceil(NAMESPACES_SHARE) {
+        if in_namespace >= self.most_reads.div_ceil(NAMESPACES_SHARE) {
             return Lookup::TooMany;
         }
-        let under_way = UnderWay { accounts: Arc::clone(self), key: key.clone() };
+        if reads.len() >= self.most_reads && !give_up_oldest(&mut reads) {
+            return Lookup::TooMany;
+        }
+        let began = Instant::now();
+        let taken_off = TakenOff { accounts: Arc::clone(self), key: key.clone(), began };
         let task = tokio::spawn(async move {
-            let (namespace, name) = &under_way.key;
-            under_way.accounts.read(namespace, name).await
+            let (namespace, name) = &taken_off.key;
+            taken_off.accounts.read(namespace, name).await
         });
+        let abort_handle = task.abort_handle();
         let read = task
-            .map(|finished| finished.unwrap_or_else(|error| ServiceAccountLookup::Failed(error.to_string())))
+            .map(|finished| {
+                finished.unwrap_or_else(|error| {
+                    ServiceAccountLookup::Failed(if error.is_cancelled() {
+                        "the API server did not answer, and others waited for this read's place".to_owned()
+                    } else {
+                        error.to_string()
+                    })
+                })
+            })
             .boxed()
             .shared();
-        reads.insert(key, read.clone());
+        reads.insert(key, UnderWay { read: read.clone(), began, task: abort_handle });
         Lookup::Read(read)
     }
 
@@ -107,20 +129,39 @@ impl ServiceAccounts {
         }
     }
 
-    fn reads(&self) -> MutexGuard<'_, HashMap<Key, Read>> {
+    fn reads(&self) -> MutexGuard<'_, HashMap<Key, UnderWay>> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes a read off those that are under way, however it ends.
-struct UnderWay {
-    accounts: Arc<ServiceAccounts>,
-    key: Key,
+/// Gives the oldest read up for another one, if the API server had time to answer it.
+fn give_up_oldest(reads: &mut HashMap<Key, UnderWay>) -> bool {
+    let Some((key, under_way)) = reads.iter().min_by_key(|(_, under_way)| under_way.began) else {
+        return false;
+    };
+    if under_way.began.elapsed() < PATIENCE {
+        return false;
+    }
+    under_way.task.abort();
+    let key = key.clone();
+    reads.remove(&key);
+    true
 }
 
-impl Drop for UnderWay {
+/// Takes a read off those that are under way, however it ends.
+struct TakenOff {
+    accounts: Arc<ServiceAccounts>,
+    key: Key,
+    began: Instant,
+}
+
+impl Drop for TakenOff {
     fn drop(&mut self) {
-        self.accounts.reads().remove(&self.key);
+        let mut reads = self.accounts.reads();
+        // One that was given up may have a successor.
+        if reads.get(&self.key).is_some_and(|under_way| under_way.began == self.began) {
+            reads.remove(&self.key);
+        }
     }
 }
 
