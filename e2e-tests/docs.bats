@@ -52,6 +52,10 @@ commands_of() {
   commands_of docs/migration.md
 }
 
+@test "docs/security.md" {
+  commands_of docs/security.md
+}
+
 @test "no document with commands is left out" {
   for file in README.md CONTRIBUTING.md docs/*.md; do
     [ -z "$(e2e-tests/docs/commands "$file")" ] || grep -q "commands_of $file" "$BATS_TEST_FILENAME" || { echo "no test for $file"; false; }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::connections::Connection;
+use crate::connections::{Connection, State};
 use crate::metrics::{Metrics, Outcome};
 use crate::review::{Review, index, write_answer};
 use crate::service_accounts::{Lookup, ServiceAccounts};
@@ -104,7 +104,10 @@ impl Admissions {
                         let _share = connection.reserve(waiting).await.ok_or(Unanswered::NoMemory)?;
                         // Counted down also when the caller hangs up and this is dropped.
                         let _in_flight = Counted::new(&self.metrics.in_flight);
-                        self.answered_by(pending, ServiceAccounts::wait_for(read, deadline).await)
+                        connection.enter(State::Waiting);
+                        let found = ServiceAccounts::wait_for(read, deadline).await;
+                        connection.enter(State::Answering);
+                        self.answered_by(pending, found)
                     }
                 }
             }

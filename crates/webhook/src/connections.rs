@@ -73,6 +73,8 @@ pub enum State {
     Reading,
     /// Making an answer.
     Answering,
+    /// Waiting for what an answer needs.
+    Waiting,
     /// Waiting for the caller to read the answer.
     Writing,
 }
@@ -86,6 +88,8 @@ enum Group {
     New,
     /// Sent a review, and is kept for the next.
     Kept,
+    /// Waits for the API server for long.
+    Waiting,
 }
 
 struct Entry {
@@ -93,7 +97,9 @@ struct Entry {
     address: IpAddr,
     task: OnceLock<AbortHandle>,
     has_sent_review: AtomicBool,
-    /// In the lowest two bits the [`State`], above them since when, in milliseconds since the start.
+    /// When it was accepted, in milliseconds since the start.
+    accepted: u64,
+    /// In the lowest bits the [`State`], above them since when, in milliseconds since the start.
     state: AtomicU64,
     memory: AtomicUsize,
     /// Since when it holds memory, in milliseconds since the start.
@@ -101,27 +107,32 @@ struct Entry {
     is_leaving: AtomicBool,
 }
 
+/// The bits of [`Entry::state`] that hold the state.
+const STATE: u64 = 7;
+
 impl Entry {
     fn state(&self) -> (State, u64) {
         let packed = self.state.load(Ordering::Relaxed);
-        let state = match packed & 3 {
+        let state = match packed & STATE {
             0 => State::Idle,
             1 => State::Reading,
             2 => State::Answering,
+            3 => State::Waiting,
             _ => State::Writing,
         };
-        (state, packed >> 2)
+        (state, packed >> STATE.count_ones())
     }
 
     /// What it is among those that may go for another connection; none if it may not.
     fn group(&self, now: u64) -> Option<Group> {
         let (state, since) = self.state();
-        let is_older_than = |age| now >= since + millis(age);
         match (self.has_sent_review.load(Ordering::Relaxed), state) {
             (_, State::Answering) => None,
-            (true, State::Reading) => is_older_than(GRACE).then_some(Group::Kept),
+            (_, State::Waiting) => (now >= since + millis(YOUTH)).then_some(Group::Waiting),
+            (true, State::Reading) => (now >= since + millis(GRACE)).then_some(Group::Kept),
             (true, State::Idle | State::Writing) => Some(Group::Kept),
-            (false, _) => Some(if is_older_than(YOUTH) { Group::Useless } else { Group::New }),
+            (false, _) if now >= self.accepted + millis(YOUTH) => Some(Group::Useless),
+            (false, _) => Some(Group::New),
         }
     }
 
@@ -135,6 +146,10 @@ impl Entry {
             task.abort();
         }
     }
+}
+
+fn packed(state: State, since: u64) -> u64 {
+    since << STATE.count_ones() | state as u64
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -208,13 +223,14 @@ impl Connections {
         if !timeout(CLEARING, cleared).await.unwrap_or(false) {
             return None;
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (id, now) = (self.next_id.fetch_add(1, Ordering::Relaxed), self.now());
         let entry = Arc::new(Entry {
             id,
             address,
             task: OnceLock::new(),
             has_sent_review: AtomicBool::new(false),
-            state: AtomicU64::new(self.now() << 2),
+            accepted: now,
+            state: AtomicU64::new(packed(State::Idle, now)),
             memory: AtomicUsize::new(0),
             memory_since: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
@@ -235,8 +251,10 @@ impl Connections {
             Group::Useless
         } else if count(Group::New) > count(Group::Kept) {
             Group::New
-        } else {
+        } else if count(Group::Kept) > 0 {
             Group::Kept
+        } else {
+            Group::Waiting
         };
         let candidates = || entries.values().filter(|entry| entry.group(now) == Some(group));
         let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
@@ -312,7 +330,14 @@ impl Connection {
 
     /// Notes what the connection does from now on.
     pub fn enter(&self, state: State) {
-        self.entry.state.store(self.connections.now() << 2 | state as u64, Ordering::Relaxed);
+        self.entry.state.store(packed(state, self.connections.now()), Ordering::Relaxed);
+    }
+
+    /// Notes that an answer has been sent, unless the next request is being answered already.
+    pub fn has_sent_answer(&self) {
+        if self.entry.state().0 == State::Writing {
+            self.enter(State::Idle);
+        }
     }
 
     /// Notes that the caller talks as an API server does.
@@ -330,7 +355,7 @@ impl Connection {
                 State::Idle => Some(allowance.patience),
                 State::Writing => Some(allowance.write_time),
                 // These have deadlines of their own.
-                State::Reading | State::Answering => None,
+                State::Reading | State::Answering | State::Waiting => None,
             };
             let now = Instant::now();
             let ends =
@@ -483,6 +508,33 @@ mod tests {
         tokio::time::advance(GRACE).await;
         open(&connections, 3).await;
         assert_eq!(addresses(&connections), [1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_api_server_for_long_gives_way_if_nobody_else_does() {
+        let connections = connections(2, 0);
+        open(&connections, 1).await.enter(State::Waiting);
+        open(&connections, 2).await.enter(State::Waiting);
+        assert!(
+            connections.admit(Ipv4Addr::LOCALHOST.into()).await.is_none(),
+            "the answer may be on its way"
+        );
+        tokio::time::advance(YOUTH).await;
+        open(&connections, 3).await;
+        open(&connections, 4).await;
+        assert_eq!(addresses(&connections), [2, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_are_no_reviews_keep_nobody_young() {
+        let connections = connections(2, 0);
+        let chatty = open(&connections, 1).await;
+        tokio::time::advance(YOUTH).await;
+        open(&connections, 2).await;
+        chatty.enter(State::Idle);
+        drop(chatty);
+        open(&connections, 3).await;
+        assert_eq!(addresses(&connections), [2, 3]);
     }
 
     #[tokio::test(start_paused = true)]

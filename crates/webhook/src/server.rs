@@ -40,8 +40,9 @@ pub const PATH: &str = "/mutate-v1-pod";
 
 /// The longest time that an API server gives a webhook; more is not waited for, whatever `?timeout=` says.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, and its certificates a few more.
-const LONGEST_HANDSHAKE: usize = 16 * 1024;
+/// What a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, its certificates are a few more,
+/// and its first request may follow at once.
+const LONGEST_HANDSHAKE: usize = 24 * 1024;
 /// What is encrypted of an answer and waits to be sent.
 const TLS_BUFFER: usize = 16 * 1024;
 /// The smallest buffer for a request's head that the HTTP library takes.
@@ -194,7 +195,7 @@ impl AsRef<[u8]> for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.connection.enter(State::Idle);
+        self.connection.has_sent_answer();
     }
 }
 
