@@ -139,6 +139,13 @@ impl ApiServer {
         self.tell("ERROR", &status);
     }
 
+    /// Tells those who watch that nothing has changed.
+    pub fn bookmark(&self) {
+        let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": "8"}});
+        self.tell("BOOKMARK", &object);
+    }
+
     /// Keeps those who read a single service account waiting, or lets them go on.
     pub fn answer_reads(&self, answer: bool) {
         self.cluster.answers_reads.send_replace(answer);

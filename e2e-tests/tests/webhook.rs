@@ -129,6 +129,19 @@ async fn a_changed_annotation_counts() {
 }
 
 #[tokio::test]
+async fn a_bookmark_tells_that_the_cache_is_fresh() {
+    let setup = Setup::new(&[]).await;
+    let age = async |webhook: &WebhookProcess| webhook.metric("azwi_cache_age_seconds").await.unwrap();
+    setup.webhook.wait_until("a while without news", async |webhook| age(webhook).await > 0.3).await.unwrap();
+    // The watch may not be there yet, so more than once.
+    let is_fresh = async |webhook: &WebhookProcess| {
+        setup.api_server.bookmark();
+        age(webhook).await < 0.3
+    };
+    setup.webhook.wait_until("fresh again", is_fresh).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_no_review_gets_a_status_and_a_reason() {
     let setup = Setup::new(&["--max-body", "100000"]).await;
     let good = review(&labelled("sa"));

@@ -213,3 +213,90 @@ pub fn of_object(object: &PartialObjectMeta<ServiceAccountObject>) -> ServiceAcc
         annotations.map(|(key, value)| (key.as_str(), value.as_str())),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::http;
+    use tower::service_fn;
+
+    use super::*;
+
+    type Answer = Result<http::Response<Body>, Infallible>;
+
+    fn accounts<F>(most: usize, answer: impl Fn() -> F + Clone + Send + 'static) -> Arc<ServiceAccounts>
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let client = Client::new(service_fn(move |_: http::Request<Body>| answer()), "default");
+        Arc::new(ServiceAccounts::new(Arc::default(), client, most))
+    }
+
+    async fn nothing() -> Answer {
+        std::future::pending().await
+    }
+
+    async fn found(lookup: Lookup) -> ServiceAccountLookup {
+        let Lookup::Read(read) = lookup else { panic!("there is no read") };
+        ServiceAccounts::wait_for(read, Instant::now() + LONGEST_READ).await
+    }
+
+    fn is_read(lookup: &Lookup) -> bool {
+        matches!(lookup, Lookup::Read(_))
+    }
+
+    #[tokio::test]
+    async fn what_the_api_server_says_is_passed_on() {
+        let accounts = accounts(1, || async {
+            let text = r#"{"metadata":{"annotations":{"azure.workload.identity/client-id":"c","other":"x"}}}"#;
+            Ok(http::Response::new(Body::from(text.as_bytes().to_vec())))
+        });
+        let ServiceAccountLookup::Found(account) = found(accounts.find("ns", "a")).await else { panic!() };
+        assert_eq!(account.client_id(), "c");
+        assert!(accounts.reads().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
+        let accounts = accounts(1, || async {
+            Ok(http::Response::new(Body::from(vec![b' '; LARGEST_METADATA + 1])))
+        });
+        let ServiceAccountLookup::Failed(reason) = found(accounts.find("ns", "a")).await else { panic!() };
+        assert!(reason.contains("length limit exceeded"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_panics_leaves_nothing_behind() {
+        let accounts = accounts(1, || async { panic!("a fault of the client") });
+        assert!(matches!(found(accounts.find("ns", "a")).await, ServiceAccountLookup::Failed(_)));
+        assert!(accounts.reads().is_empty());
+        assert!(is_read(&accounts.find("ns", "a")), "it is tried again");
+    }
+
+    #[tokio::test]
+    async fn one_namespace_leaves_reads_for_others_and_all_share_the_read_of_one_account() {
+        let accounts = accounts(16, nothing);
+        assert!(is_read(&accounts.find("ns", "a")) && is_read(&accounts.find("ns", "b")));
+        assert!(matches!(accounts.find("ns", "c"), Lookup::TooMany), "two are an eighth");
+        assert!(is_read(&accounts.find("ns", "a")), "it is under way");
+        assert!(is_read(&accounts.find("other", "c")));
+        assert_eq!(accounts.reads().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_read_gives_way() {
+        let accounts = accounts(2, nothing);
+        let first = accounts.find("1", "a");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(is_read(&accounts.find("2", "a")));
+        assert!(matches!(accounts.find("3", "a"), Lookup::TooMany), "both had no time yet");
+        tokio::time::advance(PATIENCE).await;
+        assert!(is_read(&accounts.find("3", "a")));
+        let ServiceAccountLookup::Failed(reason) = found(first).await else { panic!() };
+        assert!(reason.contains("others waited for this read's place"), "{reason}");
+        let mut under_way: Vec<_> = accounts.reads().keys().map(|(namespace, _)| namespace.clone()).collect();
+        under_way.sort();
+        assert_eq!(under_way, ["2", "3"]);
+    }
+}
