@@ -52,6 +52,16 @@ matchExpressions:
     values: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | toJson }}
 {{- end -}}
 
+{{/* One rule of the network policy: who may reach a port; anybody, if nobody is named. */}}
+{{- define "azwi.ingress" -}}
+- ports:
+    - port: {{ .port }}
+  {{- with .from }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
 {{/* With --reuse-values Helm takes the old chart's defaults for this chart's, among them upstream's image. */}}
 {{- define "azwi.requireNewDefaults" -}}
 {{- if not .Values.certificates -}}
