@@ -43,8 +43,6 @@ settled() {
   eventually is_settled "$1" || { configuration_json | jq -c '.metadata.managedFields[] | {manager, operation, webhooks: .fieldsV1["f:webhooks"]}'; return 1; }
 }
 
-gives_its_identity() { [ "$(pod_dry_run applied 2>/dev/null | client_id_of)" = "$client" ]; }
-
 install() {
   helm_webhook upgrade --install "$@"
   available 60s
@@ -54,14 +52,14 @@ install() {
 
 @test "Helm 4 installs, and takes entries away" {
   install
-  eventually gives_its_identity
+  eventually gets_identity applied
   helm_webhook upgrade --set optIn=pod
   [ "$(entries)" = "mutation warnings" ]
   helm_webhook upgrade --set workloadWarnings=false
   available 60s
   [ "$(entries)" = "mutation service-accounts" ]
   settled helm
-  eventually gives_its_identity
+  eventually gets_identity applied
 }
 
 @test "Helm 4 takes entries away that an earlier version of the webhook owned" {
@@ -92,11 +90,11 @@ install() {
   kubectl apply --server-side --field-manager=gitops -f "$BATS_TEST_TMPDIR/manifests.yaml"
   available 60s
   settled gitops
-  eventually gives_its_identity
+  eventually gets_identity applied
   manifests --set optIn=pod
   kubectl apply --server-side --field-manager=gitops -f "$BATS_TEST_TMPDIR/manifests.yaml"
   [ "$(entries)" = "mutation warnings" ]
   settled gitops
-  eventually gives_its_identity
+  eventually gets_identity applied
   kubectl delete -f "$BATS_TEST_TMPDIR/manifests.yaml" --wait=false
 }

@@ -43,6 +43,9 @@ spec:
 Y
 }
 
+# A labelled pod of a service account gets its client id.
+gets_identity() { [ "$(pod_dry_run "$1" 2>/dev/null | client_id_of)" = "$client" ]; }
+
 client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
 
 # A Deployment of labelled pods with a service account and, if given, annotations; only asked for.

@@ -67,8 +67,7 @@ teardown_file() {
   is_healed() { [ -n "$(kubectl get mutatingwebhookconfiguration "$configuration" -o jsonpath='{.webhooks[0].clientConfig.caBundle}')" ]; }
   eventually is_healed
   demo_account healed "$client"
-  works() { [ "$(pod_dry_run healed 2>/dev/null | client_id_of)" = "$client" ]; }
-  eventually works
+  eventually gets_identity healed
 }
 
 # Creations under load while something happens; none may fail.
@@ -132,7 +131,7 @@ restart() {
   kubectl -n "$system" patch "$deployment" --type=json -p "[{\"op\": \"add\", \"path\": \"$label\", \"value\": \"true\"}]"
   kubectl -n "$system" scale "$deployment" --replicas=2
   available 60s
-  [ "$(pod_dry_run nobody-answers | client_id_of)" = "$client" ]
+  eventually gets_identity nobody-answers
   kubectl -n "$system" patch "$deployment" --type=json -p "[{\"op\": \"remove\", \"path\": \"$label\"}]"
   available 90s
 }
