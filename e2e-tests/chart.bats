@@ -100,5 +100,5 @@ Y
   need helm4
   render 1.35.0 --set networkPolicy.enabled=true >"$BATS_TEST_TMPDIR/three"
   helm() { helm4 "$@"; }
-  render 1.35.0 --set networkPolicy.enabled=true | diff "$BATS_TEST_TMPDIR/three" -
+  render 1.35.0 --set networkPolicy.enabled=true | diff -B "$BATS_TEST_TMPDIR/three" -
 }
