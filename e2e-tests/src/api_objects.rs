@@ -1,12 +1,12 @@
 //! The few objects of an API server that the webhook writes: its Secret and its webhook configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -22,6 +22,10 @@ pub struct ApiObjects(Arc<Mutex<Stored>>);
 struct Stored {
     version: u64,
     objects: BTreeMap<String, Value>,
+    /// What nobody may do.
+    forbidden: BTreeSet<&'static str>,
+    /// What somebody else writes when it is least expected.
+    late: Option<(String, Value)>,
 }
 
 impl Stored {
@@ -33,12 +37,27 @@ impl Stored {
         self.objects.insert(name.to_owned(), object.clone());
         object
     }
+
+    /// Lets somebody else be faster than whoever writes now.
+    fn interfere(&mut self, name: &str) {
+        if let Some((_, object)) = self.late.take_if(|(late, _)| late == name) {
+            self.store(name, object);
+        }
+    }
+
+    /// Stores an object that somebody has changed.
+    fn change(&mut self, name: &str, mut object: Value, manager: &str) -> Value {
+        let before = self.objects.get(name).cloned().unwrap_or_default();
+        keep_managed_fields(&before, &mut object);
+        own_bundles(&before, &mut object, manager);
+        self.store(name, object)
+    }
 }
 
 impl ApiObjects {
     /// The routes of Secrets and webhook configurations.
     pub fn router(&self) -> Router {
-        let one = get(read).put(replace).patch(apply);
+        let one = get(read).put(replace).patch(patch);
         Router::new()
             .route("/api/v1/namespaces/{namespace}/secrets", post(create))
             .route(
@@ -52,6 +71,35 @@ impl ApiObjects {
     /// Creates or changes an object.
     pub fn put(&self, name: &str, object: Value) {
         self.state().store(name, object);
+    }
+
+    /// Puts an object in place right before it is next written, so that the writer has not seen it.
+    pub fn put_before_next_write(&self, name: &str, object: Value) {
+        self.state().late = Some((name.to_owned(), object));
+    }
+
+    /// Changes an object as somebody of that name does by an update.
+    pub fn update(&self, name: &str, manager: &str, change: impl FnOnce(&mut Value)) {
+        let mut state = self.state();
+        let mut object = state.objects.get(name).cloned().unwrap_or_default();
+        change(&mut object);
+        state.change(name, object, manager);
+    }
+
+    /// An object as it is; null where there is none.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Value {
+        self.state().objects.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Removes an object.
+    pub fn remove(&self, name: &str) {
+        self.state().objects.remove(name);
+    }
+
+    /// Lets nobody do this any more: `patch` or `update`.
+    pub fn forbid(&self, verb: &'static str) {
+        self.state().forbidden.insert(verb);
     }
 
     /// The bundle in a webhook configuration's first entry; empty where there is none yet.
@@ -106,45 +154,122 @@ async fn create(State(objects): State<ApiObjects>, Json(object): Json<Value>) ->
     answer(&state.store(&name, object))
 }
 
+type Parameters = Query<HashMap<String, String>>;
+
+/// Who makes a request.
+fn manager(parameters: &Parameters) -> &str {
+    parameters.get("fieldManager").map_or("unknown", String::as_str)
+}
+
 async fn replace(
     State(objects): State<ApiObjects>,
     Path(name): Path<String>,
+    parameters: Parameters,
     Json(object): Json<Value>,
 ) -> Response {
     let mut state = objects.state();
+    if state.forbidden.contains("update") {
+        return status(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    state.interfere(&name);
     match state.objects.get(&name) {
         None => status(StatusCode::NOT_FOUND, "NotFound"),
         Some(known) if version_of(known) != version_of(&object) => status(StatusCode::CONFLICT, "Conflict"),
-        Some(_) => answer(&state.store(&name, object)),
+        Some(_) => answer(&state.change(&name, object, manager(&parameters))),
     }
 }
 
 async fn replace_namespaced(
     objects: State<ApiObjects>,
     Path((_, name)): Path<(String, String)>,
+    parameters: Parameters,
     object: Json<Value>,
 ) -> Response {
-    replace(objects, Path(name), object).await
+    replace(objects, Path(name), parameters, object).await
 }
 
-/// Server-side apply of bundles, entry by entry.
-async fn apply(State(objects): State<ApiObjects>, Path(name): Path<String>, body: Bytes) -> Response {
+/// A JSON Patch, whole or not at all.
+async fn patch(
+    State(objects): State<ApiObjects>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut state = objects.state();
-    let (Ok(applied), Some(known)) = (serde_json::from_slice::<Value>(&body), state.objects.get(&name))
-    else {
-        return status(StatusCode::NOT_FOUND, "NotFound");
+    if state.forbidden.contains("patch") {
+        return status(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    if headers.get(CONTENT_TYPE).is_none_or(|it| it != "application/json-patch+json") {
+        return status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType");
+    }
+    state.interfere(&name);
+    let Some(known) = state.objects.get(&name) else { return status(StatusCode::NOT_FOUND, "NotFound") };
+    let Ok(patch) = serde_json::from_slice::<json_patch::Patch>(&body) else {
+        return status(StatusCode::BAD_REQUEST, "BadRequest");
     };
     let mut object = known.clone();
-    let entries = object.get_mut("webhooks").and_then(Value::as_array_mut);
-    for entry in entries.into_iter().flatten() {
-        let name = entry.get("name").cloned();
-        let wanted = applied.get("webhooks").and_then(Value::as_array).into_iter().flatten();
-        let wanted = wanted.filter(|wanted| wanted.get("name") == name.as_ref());
-        for bundle in wanted.filter_map(|wanted| wanted.pointer("/clientConfig/caBundle")) {
-            if let Some(config) = entry.get_mut("clientConfig").and_then(Value::as_object_mut) {
-                config.insert("caBundle".to_owned(), bundle.clone());
+    if json_patch::patch(&mut object, &patch).is_err() {
+        return status(StatusCode::UNPROCESSABLE_ENTITY, "Invalid");
+    }
+    if version_of(&object) != version_of(known) {
+        return status(StatusCode::CONFLICT, "Conflict");
+    }
+    answer(&state.change(&name, object, manager(&parameters)))
+}
+
+/// Ownership stays as it was where a writer does not tell it; one empty entry clears it.
+fn keep_managed_fields(before: &Value, object: &mut Value) {
+    let told = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let fields = match told.map(Vec::as_slice) {
+        None | Some([]) => before.pointer("/metadata/managedFields").cloned().unwrap_or_else(|| json!([])),
+        Some([entry]) if *entry == json!({}) => json!([]),
+        Some(_) => return,
+    };
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("managedFields".to_owned(), fields);
+    }
+}
+
+/// Makes whoever changes an entry's bundle its only owner. Of all fields only these are followed.
+fn own_bundles(before: &Value, object: &mut Value, manager: &str) {
+    let bundle = |entry: &Value| entry.pointer("/clientConfig/caBundle").cloned();
+    let entries =
+        |object: &Value| object.get("webhooks").and_then(Value::as_array).cloned().unwrap_or_default();
+    let before = entries(before);
+    for entry in entries(object) {
+        let known = before.iter().find(|known| known.get("name") == entry.get("name"));
+        let name = entry.get("name").and_then(Value::as_str).unwrap_or_default();
+        if known.and_then(bundle) == bundle(&entry) {
+            continue;
+        }
+        let key = format!("k:{{\"name\":\"{name}\"}}");
+        let managed = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        let Some(managed) = managed else { continue };
+        for owner in managed.iter_mut() {
+            let owned = owner.pointer_mut("/fieldsV1/f:webhooks").and_then(|it| it.get_mut(&key));
+            if let Some(owned) =
+                owned.and_then(|it| it.get_mut("f:clientConfig")).and_then(Value::as_object_mut)
+            {
+                owned.remove("f:caBundle");
             }
         }
+        if bundle(&entry).is_none() {
+            continue;
+        }
+        let is_updater = |owner: &Value| {
+            owner.get("manager").is_some_and(|it| it == manager)
+                && owner.get("operation").is_some_and(|it| it == "Update")
+        };
+        if !managed.iter().any(is_updater) {
+            managed.push(
+                json!({"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {}}),
+            );
+        }
+        let fields = managed.iter_mut().find(|owner| is_updater(owner)).and_then(|it| it.get_mut("fieldsV1"));
+        if let Some(fields) = fields {
+            let owned = json!({"f:webhooks": {key: {"f:clientConfig": {"f:caBundle": {}}}}});
+            json_patch::merge(fields, &owned);
+        }
     }
-    answer(&state.store(&name, object))
 }

@@ -163,7 +163,7 @@ struct CertificateArguments {
     #[arg(long, value_name = "NAME", requires = "client_ca_file", value_delimiter = ',')]
     client_allowed_name: Vec<String>,
     /// How often files, Secret and caBundle are looked at.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     cert_check_interval: Duration,
     /// Secret in the webhook's namespace that keeps its certificate authority. The chart makes an empty one.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-ca")]
@@ -175,24 +175,41 @@ struct CertificateArguments {
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-webhook-service")]
     service_name: String,
     /// Life of the certificate authority; a new one is made after two thirds of it.
-    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = life)]
     ca_life: Duration,
     /// How long a new certificate authority is trusted before it signs.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = life)]
     ca_overlap: Duration,
     /// Life of a replica's certificate; a new one is made after two thirds of it.
-    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = life)]
     leaf_life: Duration,
 }
 
 impl CertificateArguments {
-    /// A new authority has to sign before the one before it ends.
+    /// What follows something has to be in use before that ends.
     fn check_lives(&self) -> Result<()> {
-        if self.cert_check_interval.is_zero() {
-            bail!("--cert-check-interval must be longer than 0s");
+        if self.disable_cert_rotation {
+            return Ok(());
         }
-        if self.ca_overlap >= self.ca_life / 3 {
-            bail!("--ca-overlap must be shorter than a third of --ca-life, when the next authority is made");
+        let (interval, overlap) = (self.cert_check_interval, self.ca_overlap);
+        let (authority, leaf) = (self.ca_life, self.leaf_life);
+        if overlap >= authority / 3 {
+            bail!(
+                "--ca-overlap {overlap:?} must be shorter than a third of --ca-life {authority:?}, when the next authority \
+                 is made"
+            );
+        }
+        if interval + overlap >= authority / 3 {
+            bail!(
+                "--cert-check-interval {interval:?} must be shorter than a third of --ca-life {authority:?} less \
+                 --ca-overlap {overlap:?}, when the next authority is to sign"
+            );
+        }
+        if interval >= leaf / 3 {
+            bail!(
+                "--cert-check-interval {interval:?} must be shorter than a third of --leaf-life {leaf:?}, when the next \
+                 certificate is made"
+            );
         }
         Ok(())
     }
@@ -256,6 +273,30 @@ struct LimitArguments {
 fn duration(text: &str) -> Result<Duration, String> {
     go_duration::parse(text)
         .ok_or_else(|| "a duration is a number and a unit, such as 10s, 1m30s or 500ms".to_owned())
+}
+
+/// No certificate is to last longer than ten years, and no time that is counted from now can overflow.
+const LONGEST: &str = "87600h";
+
+fn life(text: &str) -> Result<Duration, String> {
+    duration_from("1s", text)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    duration_from("100ms", text)
+}
+
+/// Reads a duration that is neither too short nor too long.
+fn duration_from(shortest: &str, text: &str) -> Result<Duration, String> {
+    let limits = (go_duration::parse(shortest), go_duration::parse(LONGEST));
+    match (go_duration::parse(text), limits) {
+        (Some(duration), (Some(shortest), Some(longest))) if (shortest..=longest).contains(&duration) => {
+            Ok(duration)
+        }
+        _ => Err(format!(
+            "a duration is a number and a unit, such as 1m30s; here from {shortest} to {LONGEST}"
+        )),
+    }
 }
 
 /// Runs the program with these arguments.
@@ -411,10 +452,54 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_longer_than_what_is_left_of_an_authority_is_refused() {
-        let lives = |line: &str| parsed(line).serve.certificates.check_lives().is_ok();
-        assert!(lives("") && lives("--ca-life 9s --ca-overlap 2s"));
-        assert!(!lives("--ca-overlap 9000h") && !lives("--ca-life 9s --ca-overlap 3s"));
+    fn lives_that_leave_no_time_for_what_follows_are_refused() {
+        let problem = |line: &str| {
+            let checked = parsed(line).serve.certificates.check_lives();
+            checked.map_or_else(|error| error.to_string(), |()| String::new())
+        };
+        for line in [
+            "",
+            "--ca-life 9s --ca-overlap 2s --cert-check-interval 900ms",
+            "--leaf-life 3s --cert-check-interval 900ms",
+            "--ca-life 87600h --ca-overlap 87600h --disable-cert-rotation",
+        ] {
+            assert_eq!(problem(line), "", "{line}");
+        }
+        for (line, said) in [
+            (
+                "--ca-overlap 9000h",
+                "--ca-overlap 32400000s must be shorter than a third of --ca-life 31536000s",
+            ),
+            ("--ca-life 9s --ca-overlap 3s", "--ca-overlap 3s must be shorter than a third of --ca-life 9s"),
+            (
+                "--ca-life 9s --ca-overlap 2s --cert-check-interval 1s",
+                "--cert-check-interval 1s must be shorter than a third of --ca-life 9s less --ca-overlap 2s",
+            ),
+            ("--leaf-life 30s", "--cert-check-interval 10s must be shorter than a third of --leaf-life 30s"),
+        ] {
+            assert!(problem(line).starts_with(said), "{}", problem(line));
+        }
+    }
+
+    #[test]
+    fn durations_of_certificates_have_bounds() {
+        let flags = ["--ca-life", "--ca-overlap", "--leaf-life", "--cert-check-interval"];
+        for (flag, shortest) in flags.iter().zip(["1s", "1s", "1s", "100ms"]) {
+            for value in [shortest, "87600h"] {
+                parsed(&format!("{flag} {value}"));
+            }
+            for value in
+                ["0s", "99ms", "87600h1ns", "99999999h", "3000000000000000h", "999999999999999999999h", "x"]
+            {
+                let error = Cli::try_parse_from(["azwi-webhook", *flag, value]).unwrap_err();
+                let said = super::in_one_line(&error);
+                let expected = format!(
+                    "invalid value '{value}' for '{flag} <DURATION>': a duration is a number and a unit, such as 1m30s; \
+                     here from {shortest} to 87600h"
+                );
+                assert!(said.starts_with(&expected), "{said}");
+            }
+        }
     }
 
     #[test]

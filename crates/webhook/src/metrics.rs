@@ -69,6 +69,8 @@ pub struct Metrics {
     pub cache_age_seconds: Gauge<f64, AtomicU64>,
     /// When the serving certificate ends, in seconds since 1970; 0 when there is none.
     pub certificate_not_after: Gauge<i64, AtomicI64>,
+    /// Times somebody else changed the caBundle.
+    pub ca_bundle_rewrites: Counter,
     /// Memory of the process in bytes.
     pub resident_memory: Gauge,
     /// CPU time of the process in seconds.
@@ -126,6 +128,8 @@ impl Metrics {
             "azwi_certificate_not_after_timestamp_seconds",
             "When the serving certificate ends, in seconds since 1970"
         );
+        let ca_bundle_rewrites: Counter =
+            registered!("azwi_ca_bundle_rewrites", "Times somebody else changed the caBundle");
         let resident_memory: Gauge = registered!("process_resident_memory_bytes", "Memory of the process");
         let cpu_seconds: Counter<f64, AtomicU64> =
             registered!("process_cpu_seconds", "CPU time of the process");
@@ -151,6 +155,7 @@ impl Metrics {
             cached_service_accounts,
             cache_age_seconds,
             certificate_not_after,
+            ca_bundle_rewrites,
             resident_memory,
             cpu_seconds,
             watch_interruptions,

@@ -4,6 +4,7 @@
 //! the old one while somebody still does: `next` joins the bundle, then takes over, and the old one stays as `previous`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rcgen::{
@@ -13,10 +14,11 @@ use rcgen::{
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::certificate::{AUTHORITY_NAME, BACKDATED, Certificate};
 use super::{CertificateError, ServingCertificate};
 
-/// How long before now a certificate is said to begin, for clocks that are behind.
-const BACKDATED: Duration = Duration::from_hours(1);
+/// How many older authorities stay trusted. Replicas whose clocks are years apart would go on making new ones.
+const MOST_PREVIOUS: usize = 8;
 
 /// How long things last.
 #[derive(Debug, Clone, Copy)]
@@ -29,11 +31,66 @@ pub struct Lives {
     pub overlap: Duration,
 }
 
+/// What callers trust, entry by entry of the webhook configuration.
+#[derive(Debug, Default)]
+pub struct Trust {
+    /// None where the configuration could not be read.
+    entries: Option<Vec<Vec<Certificate>>>,
+}
+
+impl Trust {
+    /// Reads the bundle of each entry; what is no certificate is trusted by nobody.
+    pub fn of<'a>(bundles: impl Iterator<Item = &'a [u8]>) -> Self {
+        let entries = bundles.map(|bundle| Certificate::all_in(&String::from_utf8_lossy(bundle)));
+        Self { entries: Some(entries.collect()) }
+    }
+
+    /// Whether every entry has this certificate.
+    #[must_use]
+    pub fn has(&self, certificate: &Certificate) -> bool {
+        self.entries.as_ref().is_some_and(|entries| entries.iter().all(|entry| entry.contains(certificate)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Certificate> {
+        self.entries.iter().flatten().flatten()
+    }
+}
+
+/// What decides about authorities and certificates at one look.
+#[derive(Debug)]
+pub struct Moment {
+    /// The time, by this replica's clock.
+    pub now: OffsetDateTime,
+    /// Authorities that were made before are revoked: neither used nor trusted.
+    pub revoke_before: Option<OffsetDateTime>,
+    /// What callers trust, as it was found.
+    pub trust: Trust,
+}
+
+impl Moment {
+    /// Whether an authority is revoked.
+    #[must_use]
+    pub fn revokes(&self, certificate: &Certificate) -> bool {
+        self.revoke_before.is_some_and(|time| certificate.made < time)
+    }
+
+    /// Whether an authority may sign. One that begins later was made by a clock that is ahead of this one.
+    fn may_sign(&self, certificate: &Certificate) -> bool {
+        certificate.holds_at(self.now) && !self.revokes(certificate)
+    }
+
+    /// Whether an authority may stay trusted. One that begins later may: perhaps it is this clock that is wrong, and
+    /// others show certificates of it.
+    fn may_stay(&self, certificate: &Certificate) -> bool {
+        self.now < certificate.ends && !self.revokes(certificate)
+    }
+}
+
 /// Why an authority cannot be used.
 #[derive(Debug, Error)]
 pub enum AuthorityError {
-    /// A certificate cannot be made or read.
-    #[error("the certificate authority cannot be used: {0}")]
+    /// A certificate cannot be made.
+    #[error("no certificate can be made: {0}")]
     Rcgen(#[from] rcgen::Error),
     /// A certificate cannot be put in use.
     #[error(transparent)]
@@ -44,40 +101,32 @@ pub enum AuthorityError {
 }
 
 /// What the Secret holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Authority {
     current: Signer,
     next: Option<Signer>,
-    /// The certificate of the one before, in PEM.
-    previous: Option<String>,
+    /// Those before, which stay trusted.
+    previous: Vec<Certificate>,
 }
 
-/// A certificate that signs, and its key, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A certificate that signs, and its key in PEM.
+#[derive(Clone, PartialEq, Eq)]
 struct Signer {
-    certificate: String,
+    certificate: Certificate,
     key: String,
 }
 
 impl Authority {
-    /// A new authority. What callers trust already, in PEM, stays trusted: replicas of upstream's webhook, or of this one
-    /// before somebody deleted the Secret, go on being called while they are replaced.
+    /// A new authority. What callers trust already stays trusted: replicas of upstream's webhook, or of this one before
+    /// somebody emptied the Secret, go on being called while they are replaced.
     ///
     /// # Errors
     /// None that is known; the question is the library's.
-    pub fn new(lives: Lives, now: OffsetDateTime, trusted: &str) -> Result<Self, AuthorityError> {
-        const END: &str = "-----END CERTIFICATE-----";
-        let mut previous = String::new();
-        for certificate in trusted.split_inclusive(END).map(str::trim) {
-            if times_of(certificate).is_ok_and(|(_, ends)| now < ends) {
-                previous.push_str(certificate);
-                previous.push('\n');
-            }
-        }
+    pub fn new(lives: Lives, moment: &Moment) -> Result<Self, AuthorityError> {
         Ok(Self {
-            current: Signer::new(lives, now)?,
+            current: Signer::new(lives, moment.now)?,
             next: None,
-            previous: (!previous.is_empty()).then_some(previous),
+            previous: older(moment.trust.all(), moment),
         })
     }
 
@@ -91,17 +140,20 @@ impl Authority {
             let text = bytes.map(String::from_utf8).transpose();
             text.map_err(|_| AuthorityError::Content(format!("{key} is not UTF-8")))
         };
-        let signer = |certificate: &str, key: &str| match (text(certificate)?, text(key)?) {
-            (Some(certificate), Some(key)) => Ok(Some(Signer { certificate, key })),
+        let signer = |name: &str, key: &str| match (text(name)?, text(key)?) {
+            (Some(certificate), Some(key)) => {
+                let certificate = Certificate::all_in(&certificate).into_iter().next().ok_or_else(|| {
+                    AuthorityError::Content(format!("{name} holds no certificate that can be read"))
+                })?;
+                Ok(Some(Signer { certificate, key }))
+            }
             (None, None) => Ok(None),
-            _ => Err(AuthorityError::Content(format!("{certificate} and {key} must be there together"))),
+            _ => Err(AuthorityError::Content(format!("{name} and {key} must be there together"))),
         };
         let Some(current) = signer("ca.crt", "ca.key")? else { return Ok(None) };
-        Ok(Some(Self {
-            current,
-            next: signer("next-ca.crt", "next-ca.key")?,
-            previous: text("previous-ca.crt")?,
-        }))
+        let next = signer("next-ca.crt", "next-ca.key")?;
+        let previous = text("previous-ca.crt")?.as_deref().map(Certificate::all_in).unwrap_or_default();
+        Ok(Some(Self { current, next, previous }))
     }
 
     /// What the Secret is to hold.
@@ -109,14 +161,14 @@ impl Authority {
     pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
         let mut data = BTreeMap::new();
         let mut put = |key: &str, text: &str| data.insert(key.to_owned(), text.as_bytes().to_vec());
-        put("ca.crt", &self.current.certificate);
+        put("ca.crt", self.current.certificate.pem());
         put("ca.key", &self.current.key);
         if let Some(next) = &self.next {
-            put("next-ca.crt", &next.certificate);
+            put("next-ca.crt", next.certificate.pem());
             put("next-ca.key", &next.key);
         }
-        if let Some(previous) = &self.previous {
-            put("previous-ca.crt", previous);
+        if !self.previous.is_empty() {
+            put("previous-ca.crt", &self.previous.iter().map(Certificate::pem).collect::<String>());
         }
         data
     }
@@ -124,91 +176,180 @@ impl Authority {
     /// The next state, if it is time for one.
     ///
     /// # Errors
-    /// A certificate cannot be read or made.
-    pub fn step(&self, lives: Lives, now: OffsetDateTime) -> Result<Option<Self>, AuthorityError> {
-        let (created, ends) = self.current.times()?;
-        if now >= ends {
-            return Ok(Some(Self::new(lives, now, "")?));
+    /// A certificate cannot be made.
+    pub fn step(&self, lives: Lives, moment: &Moment) -> Result<Option<Self>, AuthorityError> {
+        let mut stepped = self.clone();
+        stepped.previous.retain(|certificate| moment.may_stay(certificate));
+        stepped.next.take_if(|next| !moment.may_sign(&next.certificate));
+        let certificate = &self.current.certificate;
+        if !moment.may_sign(certificate) {
+            let previous = older(moment.trust.all().chain(&self.previous), moment);
+            // The next one, if there is one, is at least as well known to callers as a new one would be.
+            stepped = match stepped.next {
+                Some(next) => Self { current: next, next: None, previous },
+                None => Self { current: Signer::new(lives, moment.now)?, next: None, previous },
+            };
+            stepped.previous.retain(|previous| *previous != stepped.current.certificate);
+        } else if let Some(next) = &stepped.next {
+            let takes_over_at = later(next.certificate.made, lives.overlap);
+            // While somebody else keeps it out of the bundle, the one that is trusted goes on.
+            if moment.now >= takes_over_at && moment.trust.has(&next.certificate) {
+                let previous = vec![certificate.clone()];
+                stepped = Self { current: next.clone(), next: None, previous };
+            }
+        } else if moment.now >= certificate.made.saturating_add((certificate.ends - certificate.made) * 2 / 3)
+        {
+            stepped.next = Some(Signer::new(lives, moment.now)?);
         }
-        if let Some(next) = &self.next {
-            let is_trusted = now >= next.times()?.0 + lives.overlap;
-            let previous = Some(self.current.certificate.clone());
-            return Ok(is_trusted.then(|| Self { current: next.clone(), next: None, previous }));
-        }
-        if now >= created + (ends - created) * 2 / 3 {
-            return Ok(Some(Self { next: Some(Signer::new(lives, now)?), ..self.clone() }));
-        }
-        let is_previous_over = match &self.previous {
-            Some(previous) => now >= times_of(previous)?.1,
-            None => false,
-        };
-        Ok(is_previous_over.then(|| Self { previous: None, ..self.clone() }))
+        Ok((stepped != *self).then_some(stepped))
+    }
+
+    /// The certificate that signs.
+    #[must_use]
+    pub fn signer(&self) -> &Certificate {
+        &self.current.certificate
+    }
+
+    /// Whether it may sign, whatever else there is to do about it.
+    #[must_use]
+    pub fn is_usable(&self, moment: &Moment) -> bool {
+        moment.may_sign(self.signer())
+    }
+
+    /// Whether anything of it is revoked.
+    #[must_use]
+    pub fn has_revoked(&self, moment: &Moment) -> bool {
+        self.certificates().any(|certificate| moment.revokes(certificate))
     }
 
     /// Everything that callers are to trust, in PEM.
     #[must_use]
     pub fn bundle(&self) -> String {
-        let next = self.next.as_ref().map_or("", |next| next.certificate.as_str());
-        format!("{}{next}{}", self.current.certificate, self.previous.as_deref().unwrap_or_default())
+        self.certificates().map(Certificate::pem).collect()
     }
 
-    /// A certificate for a replica that is called by `names`, and when to make another.
+    fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        let signers = std::iter::once(&self.current).chain(&self.next);
+        signers.map(|signer| &signer.certificate).chain(&self.previous)
+    }
+
+    /// A certificate for a replica that is called by `names`.
     ///
     /// # Errors
     /// The authority cannot sign.
     pub fn leaf(&self, names: &[String], lives: Lives, now: OffsetDateTime) -> Result<Leaf, AuthorityError> {
-        let issuer =
-            Issuer::from_ca_cert_pem(&self.current.certificate, KeyPair::from_pem(&self.current.key)?)?;
+        let Signer { certificate: authority, key } = &self.current;
+        // The library's words may repeat what it reads.
+        let unusable = |what: &str| AuthorityError::Content(format!("{what} cannot be used to sign"));
+        let key = KeyPair::from_pem(key).map_err(|_| unusable("ca.key"))?;
+        let issuer = Issuer::from_ca_cert_pem(authority.pem(), key).map_err(|_| unusable("ca.crt"))?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(names)?;
-        let ends = (now + lives.leaf).min(self.current.times()?.1);
-        (params.not_before, params.not_after) = (now - BACKDATED, ends);
+        let ends = later(now, lives.leaf).min(authority.ends);
+        // It begins with its authority, so that callers accept it though this replica's clock is ahead.
+        (params.not_before, params.not_after) = (authority.begins, ends);
         params.distinguished_name = name(names.first().map_or("azwi-webhook", String::as_str));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &issuer)?;
-        Ok(Leaf {
-            certificate: ServingCertificate::from_pem(
-                certificate.pem().as_bytes(),
-                key.serialize_pem().as_bytes(),
-            )?,
-            renew_at: now + (ends - now) * 2 / 3,
-            signed_by: self.current.certificate.clone(),
-        })
-    }
-
-    /// Whether a certificate is to be replaced: its time has come, or another authority signs now.
-    #[must_use]
-    pub fn is_due(&self, leaf_renew_at: OffsetDateTime, signed_by: &str, now: OffsetDateTime) -> bool {
-        now >= leaf_renew_at || signed_by != self.current.certificate
+        let serving =
+            ServingCertificate::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())?;
+        let renew_at = now.saturating_add((ends - now) * 2 / 3);
+        Ok(Leaf { certificate: serving, terms: Terms { renew_at, ends, signed_by: authority.clone() } })
     }
 }
 
+impl fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Authority")
+            .field("current", &self.current)
+            .field("next", &self.next)
+            .field("previous", &self.previous)
+            .finish()
+    }
+}
+
+/// The certificate only.
+impl fmt::Debug for Signer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.certificate.fmt(formatter)
+    }
+}
+
+/// Those that may stay trusted, each once.
+fn older<'a>(certificates: impl Iterator<Item = &'a Certificate>, moment: &Moment) -> Vec<Certificate> {
+    let mut kept: Vec<Certificate> = Vec::new();
+    for certificate in certificates.filter(|certificate| moment.may_stay(certificate)) {
+        if kept.len() < MOST_PREVIOUS && !kept.contains(certificate) {
+            kept.push(certificate.clone());
+        }
+    }
+    kept
+}
+
 /// A replica's certificate. It is never stored.
-#[derive(Debug)]
 pub struct Leaf {
     /// What is shown to callers.
     pub certificate: ServingCertificate,
+    /// What is to be known of it later.
+    pub terms: Terms,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Leaf")
+            .field("certificate", &self.certificate)
+            .field("terms", &self.terms)
+            .finish()
+    }
+}
+
+/// What decides when a replica's certificate is replaced.
+#[derive(Debug, Clone)]
+pub struct Terms {
     /// When to make another.
     pub renew_at: OffsetDateTime,
-    /// The authority's certificate.
-    pub signed_by: String,
+    ends: OffsetDateTime,
+    signed_by: Certificate,
+}
+
+impl Terms {
+    /// Whether the certificate is to be replaced: its time has come, or another authority signs.
+    #[must_use]
+    pub fn is_due(&self, authority: &Authority, now: OffsetDateTime) -> bool {
+        now >= self.renew_at || self.signed_by != *authority.signer()
+    }
+
+    /// Whether callers are served no worse by a certificate of `authority` than by this one: the same authority signed it,
+    /// they trust the other one already, this one does not hold now, or its authority is revoked and taken out of the
+    /// bundle.
+    #[must_use]
+    pub fn may_go(&self, authority: &Authority, moment: &Moment, is_bundle_right: bool) -> bool {
+        let signer = authority.signer();
+        self.signed_by == *signer
+            || moment.trust.has(signer)
+            || moment.now >= self.ends
+            // It begins with its authority, which is in the future where the clock was set back.
+            || moment.now < self.signed_by.begins
+            || (is_bundle_right && moment.revokes(&self.signed_by))
+    }
 }
 
 impl Signer {
     fn new(lives: Lives, now: OffsetDateTime) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
-        (params.not_before, params.not_after) = (now - BACKDATED, now + lives.authority);
-        params.distinguished_name = name("azure-workload-identity-ca");
+        (params.not_before, params.not_after) = (now.saturating_sub(BACKDATED), later(now, lives.authority));
+        params.distinguished_name = name(AUTHORITY_NAME);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Ok(Self { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
-    }
-
-    fn times(&self) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
-        times_of(&self.certificate)
+        let certificate = Certificate::all_in(&params.self_signed(&key)?.pem()).into_iter().next();
+        let certificate =
+            certificate.ok_or_else(|| AuthorityError::Content("a new one cannot be read".to_owned()))?;
+        Ok(Self { certificate, key: key.serialize_pem() })
     }
 }
 
@@ -218,24 +359,20 @@ fn name(common_name: &str) -> DistinguishedName {
     name
 }
 
-/// When a certificate was made, and when it ends.
-fn times_of(certificate: &str) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
-    let unreadable =
-        |error: String| AuthorityError::Content(format!("a certificate cannot be read: {error}"));
-    let (_, pem) =
-        x509_parser::pem::parse_x509_pem(certificate.as_bytes()).map_err(|it| unreadable(it.to_string()))?;
-    let parsed = pem.parse_x509().map_err(|error| unreadable(error.to_string()))?;
-    let validity = parsed.validity();
-    Ok((validity.not_before.to_datetime() + BACKDATED, validity.not_after.to_datetime()))
+/// A time after another; the end of time instead of an overflow.
+fn later(time: OffsetDateTime, by: Duration) -> OffsetDateTime {
+    time.saturating_add(time::Duration::try_from(by).unwrap_or(time::Duration::MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use time::OffsetDateTime;
 
-    use super::{Authority, AuthorityError, Lives};
+    use super::super::certificate::Certificate;
+    use super::{Authority, AuthorityError, Lives, MOST_PREVIOUS, Moment, Terms, Trust};
 
     const LIVES: Lives = Lives {
         authority: Duration::from_hours(300),
@@ -247,74 +384,247 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
     }
 
-    fn after(hours: u64) -> OffsetDateTime {
-        start() + Duration::from_hours(hours)
+    fn after(hours: i64) -> OffsetDateTime {
+        start() + time::Duration::hours(hours)
+    }
+
+    /// A time, and what the only entry trusts then.
+    fn at(now: OffsetDateTime, trusted: &str) -> Moment {
+        let trust = Trust::of(std::iter::once(trusted.as_bytes()));
+        Moment { now, revoke_before: None, trust }
+    }
+
+    fn made_at(now: OffsetDateTime) -> Authority {
+        Authority::new(LIVES, &at(now, "")).unwrap()
+    }
+
+    /// The next state of an authority whose bundle is trusted.
+    fn step(authority: &Authority, now: OffsetDateTime) -> Option<Authority> {
+        authority.step(LIVES, &at(now, &authority.bundle())).unwrap()
+    }
+
+    fn revoking(time: OffsetDateTime, moment: Moment) -> Moment {
+        Moment { revoke_before: Some(time), ..moment }
+    }
+
+    fn terms(authority: &Authority, now: OffsetDateTime) -> Terms {
+        authority.leaf(&["a.svc".to_owned()], LIVES, now).unwrap().terms
     }
 
     #[test]
     fn what_is_stored_is_read_again() {
-        let first = Authority::new(LIVES, start(), "").unwrap();
-        let second = first.step(LIVES, after(200)).unwrap().unwrap();
-        let third = second.step(LIVES, after(201)).unwrap().unwrap();
+        let first = made_at(start());
+        let second = step(&first, after(200)).unwrap();
+        let third = step(&second, after(201)).unwrap();
         for authority in [first, second, third] {
             assert_eq!(Authority::read(&authority.data()).unwrap(), Some(authority));
         }
-        assert_eq!(Authority::read(&std::collections::BTreeMap::new()).unwrap(), None);
+        assert_eq!(Authority::read(&BTreeMap::new()).unwrap(), None);
     }
 
     #[test]
     fn a_new_authority_is_trusted_before_it_signs_and_the_old_one_after() {
-        let first = Authority::new(LIVES, start(), "").unwrap();
-        assert_eq!(first.step(LIVES, after(199)).unwrap(), None);
-        let second = first.step(LIVES, after(200)).unwrap().unwrap();
+        let first = made_at(start());
+        assert_eq!(step(&first, after(199)), None);
+        let second = step(&first, after(200)).unwrap();
         assert!(second.bundle().starts_with(&first.bundle()) && second.current == first.current);
-        assert_eq!(second.step(LIVES, start() + Duration::from_mins(200 * 60 + 59)).unwrap(), None);
-        let third = second.step(LIVES, after(201)).unwrap().unwrap();
+        assert_eq!(step(&second, start() + Duration::from_mins(200 * 60 + 59)), None);
+        let third = step(&second, after(201)).unwrap();
         assert_eq!(Some(&third.current), second.next.as_ref());
         assert!(third.bundle().contains(&first.bundle()));
-        let fourth = third.step(LIVES, after(300)).unwrap().unwrap();
+        let fourth = step(&third, after(300)).unwrap();
         assert!(!fourth.bundle().contains(&first.bundle()) && fourth.current == third.current);
     }
 
     #[test]
+    fn an_authority_takes_over_only_once_callers_trust_it_or_there_is_no_other() {
+        let first = made_at(start());
+        let second = step(&first, after(200)).unwrap();
+        let stuck = at(after(250), &first.bundle());
+        assert_eq!(second.step(LIVES, &stuck).unwrap(), None, "somebody else writes the bundle");
+        let unknown = Moment { trust: Trust::default(), ..at(after(250), "") };
+        assert_eq!(second.step(LIVES, &unknown).unwrap(), None, "nobody knows what callers trust");
+        let last = second.step(LIVES, &at(after(300), &first.bundle())).unwrap().unwrap();
+        assert_eq!(Some(&last.current), second.next.as_ref());
+        assert!(last.previous.is_empty(), "{last:?}");
+    }
+
+    #[test]
     fn an_authority_that_has_ended_is_replaced_at_once() {
-        let first = Authority::new(LIVES, start(), "").unwrap();
-        let second = first.step(LIVES, after(300)).unwrap().unwrap();
+        let first = made_at(start());
+        let second = step(&first, after(300)).unwrap();
         assert_ne!(first.current, second.current);
+        assert_eq!(second.bundle().matches("BEGIN").count(), 1);
     }
 
     #[test]
-    fn a_leaf_is_renewed_in_time_and_never_outlives_its_authority() {
-        let first = Authority::new(LIVES, start(), "").unwrap();
-        let leaf = first.leaf(&["a.svc".to_owned()], LIVES, start()).unwrap();
-        assert!(!first.is_due(leaf.renew_at, &leaf.signed_by, after(19)));
-        assert!(first.is_due(leaf.renew_at, &leaf.signed_by, after(20)));
-        let second = Authority::new(LIVES, start(), "").unwrap();
-        assert!(second.is_due(leaf.renew_at, &leaf.signed_by, start()));
-        let late = first.leaf(&["a.svc".to_owned()], LIVES, after(299)).unwrap();
-        assert_eq!(late.certificate.not_after, after(300).unix_timestamp());
+    fn an_authority_from_the_future_does_not_sign() {
+        let (good, ahead) = (made_at(start()), made_at(after(10)));
+        let trusted = format!("{}{}", ahead.bundle(), good.bundle());
+        let moment = at(after(5), &trusted);
+        assert!(!ahead.is_usable(&moment));
+        let new = ahead.step(LIVES, &moment).unwrap().unwrap();
+        assert!(new.is_usable(&moment));
+        assert_eq!(new.previous, Certificate::all_in(&trusted), "what is trusted stays trusted");
+        assert_eq!(new.step(LIVES, &at(after(5), &new.bundle())).unwrap(), None);
+        // Clocks that are a little apart are no matter.
+        assert_eq!(step(&made_at(start() + Duration::from_mins(50)), start()), None);
     }
 
     #[test]
-    fn what_is_trusted_stays_trusted_and_rubbish_does_not() {
-        let old = Authority::new(LIVES, start(), "").unwrap().bundle();
-        let trusted =
-            format!("rubbish {old}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{old}");
-        let new = Authority::new(LIVES, start(), &trusted).unwrap();
-        assert_eq!(
-            new.bundle().matches("BEGIN").count(),
-            2,
-            "the old one once, after rubbish it cannot be told"
-        );
-        assert!(new.bundle().ends_with(&old));
-        let late = Authority::new(LIVES, after(300), &old).unwrap();
-        assert_eq!(late.bundle().matches("BEGIN").count(), 1);
+    fn a_next_authority_from_the_future_is_replaced_or_dropped() {
+        let first = made_at(start());
+        let odd = Authority { next: Some(made_at(after(220)).current), ..first.clone() };
+        let dropped = step(&odd, after(100)).unwrap();
+        assert_eq!(dropped, first);
+        let replaced = step(&odd, after(210)).unwrap();
+        assert_eq!(replaced.current, first.current);
+        let next = &replaced.next.as_ref().unwrap().certificate;
+        assert_eq!(next.made, after(210));
+    }
+
+    #[test]
+    fn a_leaf_is_renewed_in_time_and_within_its_authoritys() {
+        let first = made_at(start());
+        let leaf = terms(&first, start());
+        assert!(!leaf.is_due(&first, after(19)) && leaf.is_due(&first, after(20)));
+        assert!(leaf.is_due(&made_at(start()), start()), "another authority signs");
+        let late = first.leaf(&["a.svc".to_owned()], LIVES, after(299)).unwrap().certificate;
+        assert_eq!(late.not_after, after(300).unix_timestamp());
+        assert_eq!(late.not_before, first.signer().begins.unix_timestamp());
+    }
+
+    #[test]
+    fn a_leaf_gives_way_to_one_that_callers_accept_no_less() {
+        let (old, new) = (made_at(start()), made_at(after(1)));
+        let leaf = terms(&old, after(1));
+        let bundle_of_both = format!("{}{}", old.bundle(), new.bundle());
+        let trusting = |trusted: &str| at(after(2), trusted);
+        assert!(leaf.may_go(&old, &trusting("somebody else's"), false), "the same authority");
+        assert!(!leaf.may_go(&new, &trusting(&old.bundle()), true), "callers do not know it yet");
+        assert!(leaf.may_go(&new, &trusting(&bundle_of_both), false), "callers know it");
+        let ended = at(after(31), &old.bundle());
+        assert!(leaf.may_go(&new, &ended, false), "there is nothing to lose");
+        let set_back = at(start() - Duration::from_hours(2), &old.bundle());
+        assert!(leaf.may_go(&new, &set_back, false), "there is nothing to lose before it begins");
+        let revoked = revoking(after(1), trusting(&old.bundle()));
+        assert!(leaf.may_go(&new, &revoked, true) && !leaf.may_go(&new, &revoked, false));
+        let both = [bundle_of_both.as_bytes(), old.pem_of_signer()];
+        let half = Moment { trust: Trust::of(both.into_iter()), ..trusting("") };
+        assert!(!leaf.may_go(&new, &half, true), "one entry does not know it yet");
+        let unknown = Moment { trust: Trust::default(), ..trusting("") };
+        assert!(!leaf.may_go(&new, &unknown, false) && leaf.may_go(&old, &unknown, false));
+    }
+
+    impl Authority {
+        fn pem_of_signer(&self) -> &[u8] {
+            self.signer().pem().as_bytes()
+        }
+    }
+
+    #[test]
+    fn what_is_revoked_is_neither_used_nor_trusted() {
+        let first = made_at(start());
+        let second = step(&first, after(200)).unwrap();
+        let third = step(&second, after(201)).unwrap();
+        for (authority, now) in [(&first, 100), (&second, 200), (&third, 202)] {
+            let leaf = terms(authority, after(now));
+            let moment = revoking(after(now), at(after(now), &authority.bundle()));
+            // Made in the same second as it is revoked, which counts as after.
+            let may_stay = authority.next.clone().filter(|next| next.certificate.made == after(now));
+            let new = authority.step(LIVES, &moment).unwrap().unwrap();
+            assert!(new.is_usable(&moment) && moment.revokes(authority.signer()));
+            assert_eq!(Certificate::all_in(&new.bundle()), [new.signer().clone()]);
+            if let Some(next) = may_stay {
+                assert_eq!(new.current, next);
+            }
+            assert!(leaf.is_due(&new, after(now)) && leaf.may_go(&new, &moment, true));
+            let again = revoking(after(now), at(after(now), &new.bundle()));
+            assert_eq!(new.step(LIVES, &again).unwrap(), None, "once is enough");
+        }
+        let previous_only = revoking(after(150), at(after(202), &third.bundle()));
+        let kept = third.step(LIVES, &previous_only).unwrap().unwrap();
+        assert_eq!((kept.current, kept.previous), (third.current, vec![]));
+    }
+
+    #[test]
+    fn an_empty_secret_revokes_with_the_annotation_only() {
+        let old = made_at(start());
+        let moment = at(after(1), &old.bundle());
+        assert!(Authority::new(LIVES, &moment).unwrap().bundle().contains(&old.bundle()));
+        let moment = revoking(after(1), moment);
+        assert!(!Authority::new(LIVES, &moment).unwrap().bundle().contains(&old.bundle()));
+    }
+
+    #[test]
+    fn what_is_trusted_stays_trusted_each_once_and_not_without_end() {
+        let old = made_at(start()).bundle();
+        let trusted = format!("rubbish {old}{old}");
+        let new = Authority::new(LIVES, &at(start(), &trusted)).unwrap();
+        assert_eq!(new.previous, Certificate::all_in(&old));
+        let late = Authority::new(LIVES, &at(after(300), &old)).unwrap();
+        assert!(late.previous.is_empty());
+        let many: String = (0..20).map(|_| made_at(start()).bundle()).collect();
+        let new = Authority::new(LIVES, &at(start(), &many)).unwrap();
+        assert_eq!(new.previous, Certificate::all_in(&many)[..MOST_PREVIOUS]);
     }
 
     #[test]
     fn half_an_authority_is_an_error() {
-        let mut data = Authority::new(LIVES, start(), "").unwrap().data();
-        data.remove("ca.key");
-        assert!(matches!(Authority::read(&data), Err(AuthorityError::Content(_))));
+        for (key, value) in [("ca.key", None), ("ca.crt", None), ("ca.crt", Some("rubbish"))] {
+            let mut data = made_at(start()).data();
+            data.remove(key);
+            if let Some(value) = value {
+                data.insert(key.to_owned(), value.into());
+            }
+            assert!(matches!(Authority::read(&data), Err(AuthorityError::Content(_))));
+        }
+    }
+
+    #[test]
+    fn no_key_is_shown() {
+        let second = step(&made_at(start()), after(200)).unwrap();
+        let keys: Vec<String> = second
+            .data()
+            .into_iter()
+            .filter(|(name, _)| name.ends_with("key"))
+            .map(|(_, key)| String::from_utf8(key).unwrap())
+            .collect();
+        assert_eq!(keys.len(), 2);
+        let leaf = second.leaf(&["a.svc".to_owned()], LIVES, after(200)).unwrap();
+        let mut shown = vec![format!("{second:?} {:?} {leaf:?}", second.current)];
+        assert!(shown[0].contains("azure-workload-identity-ca") && shown[0].contains("a.svc"), "{shown:?}");
+        // A key that is cut or damaged, or exchanged for the certificate.
+        for spoilt in [
+            keys[0].chars().take(120).collect(),
+            keys[0].replace("MI", "!!"),
+            second.current.certificate.pem().to_owned(),
+        ] {
+            let mut data = second.data();
+            data.insert("ca.key".to_owned(), spoilt.into());
+            let spoilt = Authority::read(&data).unwrap().unwrap();
+            let error = spoilt.leaf(&["a.svc".to_owned()], LIVES, after(200)).unwrap_err();
+            shown.push(format!("{spoilt:?} {error} {error:?}"));
+        }
+        let shown = shown.join(" ");
+        for line in keys.iter().flat_map(|key| key.lines()).filter(|line| !line.starts_with("-----")) {
+            assert!(!shown.contains(line) && !shown.contains(&format!("{:?}", line.as_bytes())), "{shown}");
+        }
+    }
+
+    #[test]
+    fn no_time_overflows() {
+        let longest = Duration::from_hours(87_600);
+        let lives = Lives { authority: longest, leaf: longest, overlap: longest };
+        let ends_of_time = [
+            OffsetDateTime::UNIX_EPOCH,
+            time::PrimitiveDateTime::MAX.assume_utc(),
+            time::PrimitiveDateTime::MAX.assume_utc() - time::Duration::days(1),
+        ];
+        for now in ends_of_time {
+            let authority = Authority::new(lives, &at(now, "")).unwrap();
+            let _ = authority.step(lives, &at(now, &authority.bundle())).unwrap();
+            authority.leaf(&["a.svc".to_owned()], lives, now).unwrap();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Who may call: those with a certificate that an authority in a file signed, under one of the allowed names.
 
-use std::fmt::Debug;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use x509_parser::extensions::GeneralName;
 
-use super::CertificateError;
+use super::certificate::names;
+use super::{CertificateError, pem_problem};
 
 /// Checks the certificates of callers. Others may take the authorities' place while connections are made.
 #[derive(Debug)]
@@ -28,7 +28,6 @@ pub struct ClientVerifier {
 }
 
 /// The authorities as the file has them.
-#[derive(Debug)]
 struct Authorities {
     text: Vec<u8>,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -70,7 +69,15 @@ impl ClientVerifier {
 
     fn is_allowed(&self, certificate: &CertificateDer<'_>) -> bool {
         self.allowed_names.is_empty()
-            || names(certificate).iter().any(|name| self.allowed_names.contains(name))
+            || x509_parser::parse_x509_certificate(certificate)
+                .is_ok_and(|(_, parsed)| names(&parsed).iter().any(|name| self.allowed_names.contains(name)))
+    }
+}
+
+/// Without the text: a file may hold more than it should.
+impl fmt::Debug for Authorities {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Authorities").finish_non_exhaustive()
     }
 }
 
@@ -79,7 +86,7 @@ impl Authorities {
         let problem = |error: &dyn std::fmt::Display| CertificateError::NoAuthority(error.to_string());
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&text) {
-            let certificate = certificate.map_err(|error| problem(&error))?;
+            let certificate = certificate.map_err(|error| problem(&pem_problem(&error)))?;
             roots.add(certificate).map_err(|error| problem(&error))?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -90,19 +97,6 @@ impl Authorities {
 
 fn unreadable(file: &Path, source: std::io::Error) -> CertificateError {
     CertificateError::Unreadable { path: file.display().to_string(), source }
-}
-
-/// Common names and DNS names of a certificate.
-fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
-    let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    let alternatives = certificate.subject_alternative_name().ok().flatten();
-    let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
-    let dns = alternatives.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    });
-    common.chain(dns).map(str::to_owned).collect()
 }
 
 impl ClientCertVerifier for ClientVerifier {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tracing::{info, warn};
 
+use super::certificate::rfc_3339;
 use super::{CertificateError, CertificateStore, ClientVerifier, ServingCertificate};
 use crate::metrics::Metrics;
 
@@ -30,8 +32,8 @@ impl Files {
     }
 }
 
-/// Keeps the certificate of `folder` in use until the task is dropped. A pair that cannot be used is logged and counted,
-/// and the old one stays.
+/// Keeps the certificate of `folder` in use until the task is dropped. A pair that cannot be used, or does not hold now
+/// while the old one does, is logged and counted, and the old one stays.
 pub async fn keep_from_files(
     folder: PathBuf,
     store: Arc<CertificateStore>,
@@ -41,9 +43,17 @@ pub async fn keep_from_files(
     let mut known = None;
     let mut reports = Reports::new("serving certificate", &folder, &metrics);
     loop {
-        let loaded = load(&folder, &mut known).await;
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let loaded = load(&folder, &mut known, store.is_valid_at(now), now).await;
         reports.note(loaded.map(|found| {
             found.map(|certificate| {
+                if !certificate.is_valid_at(now) {
+                    warn!(
+                        not_before = rfc_3339(certificate.not_before),
+                        not_after = rfc_3339(certificate.not_after),
+                        "the serving certificate does not hold now; it is shown because there is no other"
+                    );
+                }
                 metrics.certificate_not_after.set(certificate.not_after);
                 store.set(certificate);
             })
@@ -84,7 +94,8 @@ impl<'a> Reports<'a> {
     fn note(&mut self, loaded: Result<Option<()>, CertificateError>) {
         let (what, path) = (self.what, self.path.display());
         match loaded {
-            Ok(None) => {}
+            // Whatever was wrong with the file, it is as it was.
+            Ok(None) => self.last_problem.clear(),
             Ok(Some(())) => {
                 info!(%path, "{what} in use");
                 self.metrics.reloaded("success");
@@ -102,10 +113,12 @@ impl<'a> Reports<'a> {
     }
 }
 
-/// The certificate, if it is another than the known one.
+/// The certificate, if it is another than the known one and may take its place.
 async fn load(
     folder: &Path,
     known: &mut Option<Files>,
+    is_known_valid: bool,
+    now: i64,
 ) -> Result<Option<ServingCertificate>, CertificateError> {
     let files = Files::read(folder).await?;
     if known.as_ref() == Some(&files) {
@@ -113,6 +126,81 @@ async fn load(
     }
     // Between two writes the files may not belong together; the next look finds them whole.
     let certificate = ServingCertificate::from_pem(&files.chain, &files.key)?;
+    // Where neither holds, the newer is shown: a caller's clock may be another, and says what is wrong if it is not. One
+    // that begins later is looked at again until then.
+    if is_known_valid && !certificate.is_valid_at(now) {
+        return Err(certificate.not_now());
+    }
     *known = Some(files);
     Ok(Some(certificate))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use time::{Duration, OffsetDateTime};
+
+    use super::{CertificateError, load};
+
+    /// A folder of its own, gone when the test ends.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("azwi-webhook-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        /// Puts a pair in place that holds from one hour to another.
+        fn put(&self, from: i64, to: i64) {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (at(from), at(to));
+            std::fs::write(self.0.join("tls.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+            std::fs::write(self.0.join("tls.key"), key.serialize_pem()).unwrap();
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn at(hour: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + Duration::hours(hour)
+    }
+
+    #[tokio::test]
+    async fn what_does_not_hold_now_takes_no_valid_pairs_place() {
+        let folder = Folder::new("takes-no-place");
+        let mut known = None;
+        let now = at(0).unix_timestamp();
+        folder.put(-1, 1);
+        assert!(load(&folder.0, &mut known, false, now).await.unwrap().is_some());
+        for (from, to) in [(1, 2), (-2, -1)] {
+            folder.put(from, to);
+            let refused = load(&folder.0, &mut known, true, now).await;
+            assert!(matches!(refused, Err(CertificateError::NotNow { .. })), "{refused:?}");
+        }
+        folder.put(1, 3);
+        let refused = load(&folder.0, &mut known, true, now).await;
+        assert!(matches!(refused, Err(CertificateError::NotNow { .. })), "{refused:?}");
+        let later = at(1).unix_timestamp();
+        assert!(load(&folder.0, &mut known, true, later).await.unwrap().is_some(), "its time has come");
+        assert!(load(&folder.0, &mut known, true, later).await.unwrap().is_none(), "it is known");
+    }
+
+    #[tokio::test]
+    async fn without_a_valid_pair_any_is_taken() {
+        let folder = Folder::new("takes-any");
+        let now = at(0).unix_timestamp();
+        for (from, to) in [(1, 2), (-2, -1)] {
+            folder.put(from, to);
+            assert!(load(&folder.0, &mut None, false, now).await.unwrap().is_some());
+        }
+    }
 }

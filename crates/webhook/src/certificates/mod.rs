@@ -1,21 +1,29 @@
 //! The certificate that the server shows, swapped without a pause.
 
 mod authority;
+mod bundle;
+mod certificate;
 mod clients;
 mod files;
+mod revocation;
+mod secret;
 mod self_managed;
 
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 
-pub use authority::{Authority, AuthorityError, Leaf, Lives};
+use certificate::{describe, rfc_3339};
+
+pub use authority::{Authority, AuthorityError, Leaf, Lives, Moment, Terms, Trust};
+pub use certificate::Certificate;
 pub use clients::ClientVerifier;
 pub use files::{keep_client_authorities, keep_from_files};
 pub use self_managed::{Objects, keep_self_managed};
@@ -36,7 +44,15 @@ pub enum CertificateError {
     NoCertificate(String),
     /// There is no key in the PEM text.
     #[error("tls.key holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {0}")]
-    NoKey(String),
+    NoKey(&'static str),
+    /// The certificate does not hold now, and another is in use that does.
+    #[error("tls.crt holds only from {not_before} to {not_after}; the certificate in use is valid and stays")]
+    NotNow {
+        /// When it begins.
+        not_before: String,
+        /// When it ends.
+        not_after: String,
+    },
     /// There is no usable authority in the file that is to check callers.
     #[error("the client CA file holds no usable certificate in PEM: {0}")]
     NoAuthority(String),
@@ -45,10 +61,22 @@ pub enum CertificateError {
     WrongKey(rustls::Error),
 }
 
+/// What is wrong with PEM text. The library's own words repeat the text, which may be a key.
+fn pem_problem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its END line is missing",
+        pem::Error::IllegalSectionStart { .. } => "its BEGIN line is malformed",
+        pem::Error::Base64Decode(_) => "what is between the BEGIN and END lines is no base64",
+        pem::Error::NoItemsFound => "there is none",
+        _ => "it cannot be read",
+    }
+}
+
 /// A certificate chain with its key.
-#[derive(Debug)]
 pub struct ServingCertificate {
     key: Arc<CertifiedKey>,
+    /// When the leaf begins, in seconds since 1970.
+    pub not_before: i64,
     /// When the leaf ends, in seconds since 1970.
     pub not_after: i64,
 }
@@ -61,22 +89,48 @@ impl ServingCertificate {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
-            .map_err(|error| CertificateError::NoCertificate(error.to_string()))?;
-        let leaf = chain.first().ok_or_else(|| CertificateError::NoCertificate("it is empty".to_owned()))?;
+            .map_err(|error| CertificateError::NoCertificate(pem_problem(&error).to_owned()))?;
+        let leaf =
+            chain.first().ok_or_else(|| CertificateError::NoCertificate("there is none".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
             .map_err(|error| CertificateError::NoCertificate(error.to_string()))?;
-        let not_after = parsed.validity().not_after.timestamp();
-        let key =
-            PrivateKeyDer::from_pem_slice(key).map_err(|error| CertificateError::NoKey(error.to_string()))?;
+        let validity = parsed.validity();
+        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| CertificateError::NoKey(pem_problem(&error)))?;
         let key = any_supported_type(&key).map_err(CertificateError::WrongKey)?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(CertificateError::WrongKey)?;
-        Ok(Self { key: Arc::new(certified), not_after })
+        Ok(Self { key: Arc::new(certified), not_before, not_after })
+    }
+
+    /// Whether it holds at `now`, in seconds since 1970.
+    #[must_use]
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+
+    /// Why it does not take the place of the one in use.
+    fn not_now(&self) -> CertificateError {
+        CertificateError::NotNow {
+            not_before: rfc_3339(self.not_before),
+            not_after: rfc_3339(self.not_after),
+        }
+    }
+}
+
+/// By hand, so that nothing that is added to the key can show.
+impl fmt::Debug for ServingCertificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.cert.first() {
+            Some(leaf) => describe(leaf, formatter),
+            None => formatter.write_str("no certificate"),
+        }
     }
 }
 
 /// The certificate in use. Connections take it at their handshake, so a swap disturbs none.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CertificateStore(ArcSwapOption<ServingCertificate>);
 
 impl CertificateStore {
@@ -88,7 +142,13 @@ impl CertificateStore {
     /// Whether there is a certificate that is valid at `now`, in seconds since 1970.
     #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
-        self.0.load().as_ref().is_some_and(|certificate| now < certificate.not_after)
+        self.0.load().as_ref().is_some_and(|certificate| certificate.is_valid_at(now))
+    }
+}
+
+impl fmt::Debug for CertificateStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("CertificateStore").field(&*self.0.load()).finish()
     }
 }
 
@@ -115,8 +175,9 @@ mod tests {
         let store = CertificateStore::default();
         assert!(!store.is_valid_at(0));
         let certificate = certificate.unwrap();
-        let end = certificate.not_after;
+        let (begin, end) = (certificate.not_before, certificate.not_after);
         store.set(certificate);
+        assert!(!store.is_valid_at(begin - 1) && store.is_valid_at(begin));
         assert!(store.is_valid_at(end - 1) && !store.is_valid_at(end));
     }
 
@@ -129,5 +190,55 @@ mod tests {
         assert!(matches!(no_key, Err(CertificateError::NoKey(_))), "{no_key:?}");
         let nothing = ServingCertificate::from_pem(b"half a file", other_key.as_bytes());
         assert!(matches!(nothing, Err(CertificateError::NoCertificate(_))), "{nothing:?}");
+    }
+
+    /// Every run of a key's base64, as it stands in the text and as bytes that are printed as a list.
+    fn parts_of(key: &str) -> Vec<String> {
+        let lines = key.lines().filter(|line| !line.starts_with("-----"));
+        lines.flat_map(|line| [line.to_owned(), format!("{:?}", line.as_bytes())]).collect()
+    }
+
+    fn show_nothing_of(key: &str, shown: &str) {
+        for part in parts_of(key) {
+            let part = part.trim_matches(['[', ']']);
+            assert!(!shown.contains(part), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_shown_with_its_certificate() {
+        let (chain, key) = pair();
+        let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        let store = CertificateStore::default();
+        assert_eq!(format!("{store:?}"), "CertificateStore(None)");
+        let shown = format!("{certificate:?}");
+        assert!(shown.contains("webhook.example") && shown.contains("sha256"), "{shown}");
+        show_nothing_of(&key, &shown);
+        store.set(certificate);
+        assert_eq!(format!("{store:?}"), format!("CertificateStore(Some({shown}))"));
+    }
+
+    #[test]
+    fn a_key_is_not_shown_when_its_text_is_spoilt() {
+        let (chain, key) = pair();
+        let lines: Vec<&str> = key.lines().collect();
+        for spoilt in [
+            key.replace('\n', ""),
+            key.replace('\n', " "),
+            key.replace("\n-----END", "-----END"),
+            key.replace("KEY-----", "KEY "),
+            key.replace("BEGIN PRIVATE", "BEGIN PUBLIC"),
+            key.replace("END", "BEGIN"),
+            key.replace("MI", "!!"),
+            lines[..2].join("\n"),
+            format!("{}{}", lines[1], key),
+        ] {
+            let refused = ServingCertificate::from_pem(chain.as_bytes(), spoilt.as_bytes());
+            let Err(error) = refused else { panic!("this is a key: {spoilt}") };
+            show_nothing_of(&key, &format!("{error} {error:?}"));
+            // Both in the wrong file.
+            let error = ServingCertificate::from_pem(spoilt.as_bytes(), chain.as_bytes()).unwrap_err();
+            show_nothing_of(&key, &format!("{error} {error:?}"));
+        }
     }
 }

@@ -14,22 +14,22 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
 use thiserror::Error;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use super::CertificateStore;
-use super::authority::{Authority, AuthorityError, Lives};
+use super::authority::{Authority, AuthorityError, Lives, Moment, Terms, Trust};
+use super::bundle::{Change, FIELD_MANAGER, Rewrites, bundles};
+use super::revocation::{self, revoke_before};
+use super::secret::{SecretStore, problem};
 use crate::metrics::Metrics;
 
-/// Who the API server says owns the caBundle.
-const FIELD_MANAGER: &str = "azwi-webhook";
 /// How soon another try is made while there is no certificate at all.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// How long one look at everything may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many replicas may write the Secret in between before a try counts as failed.
+/// How many times others may write the same object in between before a try counts as failed.
 const TRIES: usize = 5;
 
 /// The objects that are kept.
@@ -51,10 +51,10 @@ pub struct Objects {
 
 #[derive(Debug, Error)]
 enum KeepError {
-    #[error("Secret {name}: {source}")]
-    Secret { name: String, source: kube::Error },
-    #[error("MutatingWebhookConfiguration {name}: {source}")]
-    WebhookConfiguration { name: String, source: kube::Error },
+    #[error("Secret {name}: {problem}")]
+    Secret { name: String, problem: String },
+    #[error("MutatingWebhookConfiguration {name}: {problem}")]
+    WebhookConfiguration { name: String, problem: String },
     #[error(
         "Secret {name} is gone; the certificate in use stays until it ends. Create an empty Secret of that name, or upgrade \
          the Helm release, which does"
@@ -76,29 +76,36 @@ pub async fn keep_self_managed(
     metrics: Arc<Metrics>,
 ) {
     let keeper = Keeper {
-        secrets: Api::namespaced(client.clone(), &objects.namespace),
+        secret: SecretStore::new(client.clone(), &objects.namespace, &objects.secret),
         configurations: Api::all(client),
         objects,
         store,
         metrics,
     };
-    let mut leaf = None;
+    let mut known = Known::default();
     loop {
-        let kept = tokio::time::timeout(PATIENCE, keeper.keep(&mut leaf)).await;
+        let kept = tokio::time::timeout(PATIENCE, keeper.keep(&mut known)).await;
         if let Err(error) = kept.unwrap_or(Err(KeepError::Silent)) {
             warn!(%error, "certificates could not be looked after; the next try follows");
             keeper.metrics.reloaded("failure");
         }
-        let pause = if leaf.is_some() { keeper.objects.check_every } else { FIRST_RETRY };
+        let pause = if known.leaf.is_some() { keeper.objects.check_every } else { FIRST_RETRY };
         tokio::time::sleep(pause).await;
     }
 }
 
-/// The certificate in use: when to renew it, and who signed it.
-type InUse = (OffsetDateTime, String);
+/// What is known from one look to the next.
+#[derive(Default)]
+struct Known {
+    /// Of the certificate in use.
+    leaf: Option<Terms>,
+    rewrites: Rewrites,
+    /// The last value of the annotation that could not be heeded.
+    unheeded: Option<String>,
+}
 
 struct Keeper {
-    secrets: Api<Secret>,
+    secret: SecretStore,
     configurations: Api<MutatingWebhookConfiguration>,
     objects: Objects,
     store: Arc<CertificateStore>,
@@ -106,138 +113,214 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(&self, in_use: &mut Option<InUse>) -> Result<(), KeepError> {
+    /// Looks at everything once. What goes wrong with one object keeps nothing from being done that can do without it: a
+    /// certificate in use is renewed as long as callers trust the authority.
+    async fn keep(&self, known: &mut Known) -> Result<(), KeepError> {
         // The wall clock: a machine that slept has not counted the time.
         let now = OffsetDateTime::now_utc();
-        let configuration = self.configuration().await?;
-        // A Secret that vanishes while its certificate is good goes with a rollback or an uninstallation, and stays away.
-        let may_create = in_use.as_ref().is_none_or(|(renew_at, _)| *renew_at <= now);
-        let authority = self.authority(now, &bundle_of(&configuration), may_create).await?;
+        let configuration = match self.configuration().await {
+            Err(error) if known.leaf.is_none() => return Err(error),
+            answer => answer,
+        };
+        let trust = configuration.as_ref().map(|it| Trust::of(bundles(it))).unwrap_or_default();
+        let mut moment = Moment { now, revoke_before: None, trust };
+        let (authority, written) = self.authority(&mut moment, known).await?;
         // Before the certificate is shown, so that nobody is shown what he does not trust yet.
-        let was_written = self.keep_bundle(configuration, &authority.bundle()).await?;
-        if in_use.is_some() && was_written {
-            // The API server has a round to learn of it.
-            return Ok(());
-        }
-        let is_due =
-            in_use.as_ref().is_none_or(|(renew_at, signed_by)| authority.is_due(*renew_at, signed_by, now));
-        if is_due {
+        let bundle = match configuration {
+            Ok(configuration) => {
+                self.keep_bundle(configuration, &authority.bundle(), &mut known.rewrites, now).await
+            }
+            Err(error) => Err(error),
+        };
+        let may_show = match &known.leaf {
+            None => bundle.is_ok() || moment.trust.has(authority.signer()),
+            Some(leaf) => leaf.is_due(&authority, now) && leaf.may_go(&authority, &moment, bundle.is_ok()),
+        };
+        if may_show {
             let leaf = authority.leaf(&self.objects.dns_names, self.objects.lives, now)?;
             info!(not_after = leaf.certificate.not_after, "serving certificate in use");
             self.metrics.certificate_not_after.set(leaf.certificate.not_after);
             self.metrics.reloaded("success");
-            *in_use = Some((leaf.renew_at, leaf.signed_by));
+            known.leaf = Some(leaf.terms);
             self.store.set(leaf.certificate);
         }
-        Ok(())
+        written.and(bundle)
     }
 
-    /// The authority that the Secret holds, after its next step if it is time for one.
+    /// The authority that the Secret holds, after its next step if it is time for one; and whether that could be written
+    /// where the one before will do for now.
     async fn authority(
         &self,
-        now: OffsetDateTime,
-        trusted: &str,
-        may_create: bool,
-    ) -> Result<Authority, KeepError> {
+        moment: &mut Moment,
+        known: &mut Known,
+    ) -> Result<(Authority, Result<(), KeepError>), KeepError> {
         let name = &self.objects.secret;
-        let failed = |source| KeepError::Secret { name: name.clone(), source };
+        let failed = |error| KeepError::Secret { name: name.clone(), problem: problem(&error) };
+        // A Secret that vanishes while its certificate is good goes with a rollback or an uninstallation, and stays away.
+        let may_create = known.leaf.as_ref().is_none_or(|leaf| leaf.renew_at <= moment.now);
         for _ in 0..TRIES {
-            let secret = self.secrets.get_opt(name).await.map_err(failed)?;
+            let secret = self.secret.read().await.map_err(failed)?;
             if secret.is_none() && !may_create {
                 return Err(KeepError::Gone { name: name.clone() });
             }
+            moment.revoke_before =
+                secret.as_ref().and_then(|secret| revocation_of(secret, moment.now, &mut known.unheeded));
             let held =
                 secret.as_ref().and_then(|secret| secret.data.as_ref()).map(data_of).unwrap_or_default();
             let held = Authority::read(&held)?;
             let next = match &held {
-                None => Some(Authority::new(self.objects.lives, now, trusted)?),
-                Some(authority) => authority.step(self.objects.lives, now)?,
+                None => Some(Authority::new(self.objects.lives, moment)?),
+                Some(authority) => authority.step(self.objects.lives, moment)?,
             };
-            let Some(next) = next else { return held.ok_or_else(|| self.contended()) };
-            match self.write(secret, &next).await {
+            let (next, held) = match (next, held) {
+                (Some(next), held) => (next, held),
+                (None, Some(held)) => return Ok((held, Ok(()))),
+                (None, None) => break,
+            };
+            match self.secret.write(&self.holding(secret, &next)).await {
                 Ok(()) => {
+                    if held.is_some_and(|held| held.has_revoked(moment)) {
+                        warn!(
+                            secret = name,
+                            "certificate authorities are revoked, and another signs; until the other replicas have seen \
+                             it, callers may refuse them"
+                        );
+                    }
                     info!(secret = name, "certificate authority written");
-                    return Ok(next);
+                    return Ok((next, Ok(())));
                 }
                 // Another replica was first; what it wrote counts.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) => {
+                    return match held.filter(|held| held.is_usable(moment)) {
+                        Some(held) => Ok((held, Err(failed(error)))),
+                        None => Err(failed(error)),
+                    };
+                }
             }
         }
-        Err(self.contended())
+        Err(KeepError::Contended { name: name.clone() })
     }
 
-    fn contended(&self) -> KeepError {
-        KeepError::Contended { name: self.objects.secret.clone() }
-    }
-
-    /// Writes the Secret if it still is what was read.
-    async fn write(&self, secret: Option<Secret>, authority: &Authority) -> Result<(), kube::Error> {
+    /// The Secret as it is to be.
+    fn holding(&self, secret: Option<Secret>, authority: &Authority) -> Secret {
         let data = authority.data().into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect();
-        let (name, params) = (&self.objects.secret, PostParams::default());
-        if let Some(secret) = secret {
-            self.secrets.replace(name, &params, &Secret { data: Some(data), ..secret }).await?;
-        } else {
-            let metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
-            self.secrets.create(&params, &Secret { metadata, data: Some(data), ..Secret::default() }).await?;
-        }
-        Ok(())
+        let secret = secret.unwrap_or_else(|| {
+            let name = Some(self.objects.secret.clone());
+            Secret { metadata: ObjectMeta { name, ..ObjectMeta::default() }, ..Secret::default() }
+        });
+        Secret { data: Some(data), ..secret }
     }
 
     async fn configuration(&self) -> Result<MutatingWebhookConfiguration, KeepError> {
         let name = &self.objects.webhook_configuration;
-        let failed = |source| KeepError::WebhookConfiguration { name: name.clone(), source };
-        self.configurations.get(name).await.map_err(failed)
+        self.configurations.get(name).await.map_err(|error| self.configuration_failed(&error))
     }
 
-    /// Sees to it that callers trust the bundle, also after somebody else has edited it. Whether it had to be written.
+    fn configuration_failed(&self, error: &kube::Error) -> KeepError {
+        let name = self.objects.webhook_configuration.clone();
+        KeepError::WebhookConfiguration { name, problem: problem(error) }
+    }
+
+    /// Sees to it that callers trust the bundle, also after somebody else has edited it.
     async fn keep_bundle(
         &self,
         mut configuration: MutatingWebhookConfiguration,
         bundle: &str,
-    ) -> Result<bool, KeepError> {
+        rewrites: &mut Rewrites,
+        now: OffsetDateTime,
+    ) -> Result<(), KeepError> {
         let name = &self.objects.webhook_configuration;
-        let failed = |source| KeepError::WebhookConfiguration { name: name.clone(), source };
         let wanted = ByteString(bundle.as_bytes().to_vec());
-        let is_right = |bundle: &Option<ByteString>| bundle.as_ref() == Some(&wanted);
-        let webhooks = configuration.webhooks.get_or_insert_default();
-        if webhooks.iter().all(|webhook| is_right(&webhook.client_config.ca_bundle)) {
-            return Ok(false);
+        if let Some(rewrite) = rewrites.find(&configuration, &wanted, now) {
+            self.metrics.ca_bundle_rewrites.inc();
+            if rewrite.is_notable {
+                warn!(
+                    webhook_configuration = name,
+                    by = rewrite.by,
+                    "somebody else goes on writing the caBundle; it is mended at each look, and until then callers refuse \
+                     this webhook"
+                );
+            }
         }
-        let entries: Vec<_> = webhooks
-            .iter()
-            .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": wanted}}))
-            .collect();
-        let applied = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
-            "metadata": {"name": name},
-            "webhooks": entries,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        match self.configurations.patch(name, &params, &Patch::Apply(applied)).await {
+        let mut conflict = None;
+        for _ in 0..TRIES {
+            let Some(change) = Change::needed(&configuration, &wanted) else {
+                rewrites.leave(&configuration, wanted);
+                return Ok(());
+            };
+            let (writes_bundle, lets_go) = (change.writes_bundle(), change.lets_go());
+            match self.write(change, &configuration, &wanted).await {
+                Ok(()) => {
+                    if writes_bundle {
+                        info!(webhook_configuration = name, "caBundle written");
+                    }
+                    if lets_go {
+                        info!(
+                            webhook_configuration = name,
+                            "entries of an earlier version are owned no longer"
+                        );
+                    }
+                    rewrites.leave(&configuration, wanted);
+                    return Ok(());
+                }
+                // Somebody else was first.
+                Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
+                    conflict = Some(kube::Error::Api(status));
+                    configuration = self.configuration().await?;
+                }
+                Err(error) => return Err(self.configuration_failed(&error)),
+            }
+        }
+        conflict.map_or(Ok(()), |error| Err(self.configuration_failed(&error)))
+    }
+
+    async fn write(
+        &self,
+        change: Change,
+        configuration: &MutatingWebhookConfiguration,
+        wanted: &ByteString,
+    ) -> Result<(), kube::Error> {
+        let (name, manager) = (&self.objects.webhook_configuration, Some(FIELD_MANAGER.to_owned()));
+        let patch = serde_json::from_value(change.patch(configuration, wanted));
+        let patch = Patch::<()>::Json(patch.map_err(kube::Error::SerdeError)?);
+        let params = PatchParams { field_manager: manager.clone(), ..PatchParams::default() };
+        match self.configurations.patch(name, &params, &patch).await {
             // Upstream's ClusterRole allows to update, but not to patch.
             Err(kube::Error::Api(status)) if status.code == 403 => {
-                for webhook in webhooks {
-                    webhook.client_config.ca_bundle = Some(wanted.clone());
-                }
-                self.configurations
-                    .replace(name, &PostParams::default(), &configuration)
-                    .await
-                    .map_err(failed)?;
+                let params = PostParams { field_manager: manager, ..PostParams::default() };
+                let changed = change.applied_to(configuration.clone(), wanted);
+                self.configurations.replace(name, &params, &changed).await?;
             }
-            patched => _ = patched.map_err(failed)?,
+            patched => _ = patched?,
         }
-        info!(webhook_configuration = name, "caBundle written");
-        Ok(true)
+        Ok(())
     }
 }
 
-/// What callers trust now; empty where that is nothing, or no text.
-fn bundle_of(configuration: &MutatingWebhookConfiguration) -> String {
-    let mut bundles =
-        configuration.webhooks.iter().flatten().filter_map(|it| it.client_config.ca_bundle.as_ref());
-    bundles.next().and_then(|bundle| String::from_utf8(bundle.0.clone()).ok()).unwrap_or_default()
+/// The time before which authorities are revoked. A value that cannot be heeded is told once.
+fn revocation_of(
+    secret: &Secret,
+    now: OffsetDateTime,
+    unheeded: &mut Option<String>,
+) -> Option<OffsetDateTime> {
+    let Some(value) = secret.metadata.annotations.as_ref()?.get(revocation::ANNOTATION) else {
+        *unheeded = None;
+        return None;
+    };
+    match revoke_before(value, now) {
+        Ok(time) => {
+            *unheeded = None;
+            Some(time)
+        }
+        Err(error) => {
+            if unheeded.as_ref() != Some(value) {
+                warn!(annotation = revocation::ANNOTATION, %error, "no certificate authority is revoked");
+                *unheeded = Some(value.clone());
+            }
+            None
+        }
+    }
 }
 
 fn data_of(data: &BTreeMap<String, ByteString>) -> BTreeMap<String, Vec<u8>> {
