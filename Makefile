@@ -136,14 +136,23 @@ MUSL_TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-musl
 dist: export AZWI_GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 dist: export AZWI_BUILD_DATE ?= $(shell git show -s --format=%cI HEAD 2>/dev/null)
 
+# How to build; `cargo auditable build` writes into the program which crates it is made of, as releases have it.
+CARGO_BUILD := cargo build
+
 .PHONY: dist
 dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-gcc: apt-get install musl-tools)
 	@command -v musl-gcc >/dev/null || { echo 'musl-gcc is not installed: apt-get install musl-tools'; exit 1; }
 	rustup target add $(MUSL_TARGET)
-	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-webhook
+	$(CARGO_BUILD) --locked --release --target $(MUSL_TARGET) -p azwi-webhook
 	@mkdir -p dist/$(ARCH)
 	cp $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-webhook dist/$(ARCH)/
 	@ln -sf azwi-webhook dist/$(ARCH)/manager
+
+.PHONY: sbom
+sbom: ## List what dist/<arch>/azwi-webhook is made of (needs syft; make dist CARGO_BUILD='cargo auditable build')
+	@command -v syft >/dev/null || { echo 'syft is not installed: https://github.com/anchore/syft'; exit 1; }
+	@# Not beside the program, where it would become a part of the image.
+	syft scan --output spdx-json=dist/azwi-webhook-linux-$(ARCH).spdx.json file:dist/$(ARCH)/azwi-webhook
 
 CHART := charts/azure-workload-identity-webhook
 STATIC_MANIFESTS := deploy/webhook/azure-wi-webhook.yaml

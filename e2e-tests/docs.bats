@@ -78,7 +78,7 @@ commands_of() {
 }
 
 @test "links between documents lead somewhere" {
-  for file in README.md CONTRIBUTING.md CHANGELOG.md docs/*.md e2e-tests/*/README.md; do
+  for file in README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs/*.md e2e-tests/*/README.md; do
     while read -r link; do
       target=$(dirname "$file")/${link%%#*}
       [ -e "$target" ] || { echo "$file: $link"; false; }

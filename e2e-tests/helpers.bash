@@ -7,7 +7,9 @@ how_to_install() {
     policy-server) echo "https://github.com/kubewarden/adm-controller (1.35 or later)" ;;
     kubectl) echo "https://kubernetes.io/docs/tasks/tools" ;;
     helm) echo "https://helm.sh/docs/intro/install" ;;
+    helm4) echo "go install helm.sh/helm/v4/cmd/helm@v4.3.1, under this name" ;;
     actionlint) echo "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.8" ;;
+    promtool) echo "apt-get install prometheus" ;;
     envsubst) echo "apt-get install gettext-base" ;;
     *) echo "apt-get install $1" ;;
   esac

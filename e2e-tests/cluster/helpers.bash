@@ -1,10 +1,21 @@
-# What the tests on a cluster share. The namespace of the demo is $demo.
+# What the tests on a cluster share. The namespace of the webhook is $system, that of the demo $demo.
 # shellcheck shell=bash
 
 tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
 client=5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1
+configuration=azure-wi-webhook-mutating-webhook-configuration
 
 source "${BASH_SOURCE[0]%/*}/../helpers.bash"
+
+# Runs a command of Helm on the chart; $HELM is Helm 3 or 4.
+helm_webhook() {
+  "${HELM:-helm}" "$1" azwi "${BASH_SOURCE[0]%/*}/../../charts/azure-workload-identity-webhook" --namespace "$system" \
+    --set azureTenantID="$tenant" --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" "${@:2}"
+}
+
+available() {
+  kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1"
+}
 
 # A service account with its annotation and label.
 demo_account() {
@@ -31,6 +42,9 @@ spec:
   containers: [{name: c, image: $DEMO_IMAGE}]
 Y
 }
+
+# A labelled pod of a service account gets its client id.
+gets_identity() { [ "$(pod_dry_run "$1" 2>/dev/null | client_id_of)" = "$client" ]; }
 
 client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
 

@@ -4,18 +4,8 @@
 bats_require_minimum_version 1.5.0
 
 system=azure-workload-identity-system
-configuration=azure-wi-webhook-mutating-webhook-configuration
 demo=azure-wi-demo
 load helpers
-
-helm_webhook() {
-  helm "$1" azwi "$BATS_TEST_DIRNAME/../../charts/azure-workload-identity-webhook" --namespace "$system" \
-    --set azureTenantID="$tenant" --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" "${@:2}"
-}
-
-available() {
-  kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1"
-}
 
 setup_file() {
   kubectl create namespace "$system"
@@ -77,8 +67,7 @@ teardown_file() {
   is_healed() { [ -n "$(kubectl get mutatingwebhookconfiguration "$configuration" -o jsonpath='{.webhooks[0].clientConfig.caBundle}')" ]; }
   eventually is_healed
   demo_account healed "$client"
-  works() { [ "$(pod_dry_run healed 2>/dev/null | client_id_of)" = "$client" ]; }
-  eventually works
+  eventually gets_identity healed
 }
 
 # Creations under load while something happens; none may fail.
@@ -130,6 +119,21 @@ restart() {
   changes=$(kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 | grep -c 'certificate authority written')
   echo "# certificate authority written $changes times" >&3
   [ "$changes" -ge 3 ]
+}
+
+@test "the webhook's own pods start without it, also when somebody labels them" {
+  local deployment=deployment/azure-wi-webhook-controller-manager
+  local label=/spec/template/metadata/labels/azure.workload.identity~1use
+  demo_account nobody-answers "$client"
+  kubectl -n "$system" scale "$deployment" --replicas=0
+  kubectl -n "$system" wait --for=delete pod -l app=workload-identity-webhook --timeout=60s
+  run ! pod_dry_run nobody-answers
+  kubectl -n "$system" patch "$deployment" --type=json -p "[{\"op\": \"add\", \"path\": \"$label\", \"value\": \"true\"}]"
+  kubectl -n "$system" scale "$deployment" --replicas=2
+  available 60s
+  eventually gets_identity nobody-answers
+  kubectl -n "$system" patch "$deployment" --type=json -p "[{\"op\": \"remove\", \"path\": \"$label\"}]"
+  available 90s
 }
 
 @test "the webhook may do what it needs, and nothing else" {

@@ -36,20 +36,46 @@ matchPolicy: Equivalent
 sideEffects: None
 {{- end -}}
 
-{{/* Namespaces for what must not depend on the webhook: neither its own pods nor the cluster's. */}}
-{{- define "azwi.otherNamespaces" -}}
-{{- $selector := .Values.mutatingWebhookNamespaceSelector -}}
-{{- with $selector.matchLabels }}
-matchLabels:
+{{/*
+The namespaces of an entry: the user's selector without those that are excluded. Some platforms write the namespaceSelector
+(AKS, GKE Autopilot), so exclusions stand in matchConditions. Those are GA since Kubernetes 1.30; an older API server
+may drop them without a word, and gets them in the selector.
+*/}}
+{{- define "azwi.namespaces" -}}
+{{- $selector := .root.Values.mutatingWebhookNamespaceSelector | default dict -}}
+{{- $excluded := append .excluded .root.Release.Namespace | uniq | toJson -}}
+{{- if semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version -}}
+{{- with $selector -}}
+namespaceSelector:
   {{- toYaml . | nindent 2 }}
-{{- end }}
-matchExpressions:
-  {{- with $selector.matchExpressions }}
-  {{- toYaml . | nindent 2 }}
+{{ end -}}
+matchConditions:
+  - name: namespace-is-not-excluded
+    expression: '!(request.namespace in {{ $excluded }})'
+{{- else -}}
+namespaceSelector:
+  {{- with $selector.matchLabels }}
+  matchLabels:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
-  - key: kubernetes.io/metadata.name
-    operator: NotIn
-    values: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | toJson }}
+  matchExpressions:
+    {{- with $selector.matchExpressions }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{ $excluded }}
+{{- end -}}
+{{- end -}}
+
+{{/* One rule of the network policy: who may reach a port; anybody, if nobody is named. */}}
+{{- define "azwi.ingress" -}}
+- ports:
+    - port: {{ .port }}
+  {{- with .from }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 
 {{/* With --reuse-values Helm takes the old chart's defaults for this chart's, among them upstream's image. */}}
