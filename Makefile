@@ -47,16 +47,17 @@ annotated-policy.wasm: policy.wasm ## Build the policy with its metadata (needs 
 inspect: annotated-policy.wasm ## Show the policy's metadata (needs kwctl)
 	kwctl inspect annotated-policy.wasm
 
-# Where `make publish` pushes to: registry://HOST/REPOSITORY:TAG
-REF :=
+# Where `make publish` pushes to: registry://HOST/REPOSITORY:TAG. Recipes take it and VERSION from their environment, where no shell
+# expands what is in them.
+REF ?=
 
 .PHONY: publish-ref
 publish-ref:
-	@[ -n '$(REF)' ] || { echo 'REF is not set: make publish REF=registry://registry.example/azure-workload-identity:v0.1.0'; exit 2; }
+	@[ -n "$$REF" ] || { echo 'REF is not set: make publish REF=registry://registry.example/azure-workload-identity:v0.1.0'; exit 2; }
 
 .PHONY: publish
 publish: publish-ref annotated-policy.wasm ## Push the policy to REF=registry://... and print its immutable reference (needs kwctl)
-	@result=$$(kwctl push -o json annotated-policy.wasm '$(REF)') || exit 1; \
+	@result=$$(kwctl push -o json annotated-policy.wasm "$$REF") || exit 1; \
 	printf '%s\n' "$$result" | sed -n 's/.*"immutable_ref":"\([^"]*\)".*/\1/p'
 
 .PHONY: demo
@@ -196,12 +197,12 @@ artifacthub: ## Render what Artifact Hub is told from the metadata and the READM
 	artifacthub/render readme >artifacthub/README.md
 
 # The version that the release is to have.
-VERSION :=
+VERSION ?=
 
 .PHONY: drift
 drift: ## Check that all versions are the same (VERSION=0.1.0: are that one), and the README of Artifact Hub is ours
 	$(call say,versions$(,) and the README of Artifact Hub)
-	@wanted='$(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml))'; \
+	@wanted=$${VERSION:-$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)}; \
 	differ=0; check() { [ "$$2" = "$$wanted" ] || { echo "$$1 has version '$$2', not '$$wanted'"; differ=1; }; }; \
 	check Cargo.toml "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)"; \
 	check policy-metadata/metadata.yml "$$(sed -n 's/^  io.kubewarden.policy.version: *//p' policy-metadata/metadata.yml)"; \
