@@ -104,7 +104,7 @@ async fn names_that_are_none(field: Field) -> Findings {
 
 async fn namespaces_that_are_none(field: Field) -> Findings {
     let mut names = no_names();
-    names.extend(["".to_owned(), "a.b".to_owned(), "a".repeat(64)]);
+    names.extend([String::new(), "a.b".to_owned(), "a".repeat(64)]);
     let reviews = names.into_iter().map(|name| review(&named_request(&name, "sa")));
     ask_all(&field, reviews.collect()).await
 }
@@ -135,9 +135,7 @@ fn is_ordinary(request: &str) -> bool {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     match path.strip_prefix("/api/v1/namespaces/") {
         Some(rest) => match rest.split_once("/serviceaccounts/") {
-            Some((namespace, name)) => {
-                query.is_none_or(str::is_empty) && is_account(namespace, name)
-            }
+            Some((namespace, name)) => query.is_none_or(str::is_empty) && is_account(namespace, name),
             None => false,
         },
         None => ["/version", "/api/v1/serviceaccounts"].contains(&path),
@@ -215,7 +213,8 @@ async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Finding
     let late = review(&named_request("elsewhere", "late"));
     // Its reads hang as all others, but they have to be made.
     _ = ask_once(&field, Source::ApiServer, "/mutate-v1-pod?timeout=1s", &late).await;
-    let was_read = field.api_server.requests().contains("GET /api/v1/namespaces/elsewhere/serviceaccounts/late");
+    let was_read =
+        field.api_server.requests().contains("GET /api/v1/namespaces/elsewhere/serviceaccounts/late");
     let mut tallies = Vec::new();
     while let Ok(Some(done)) = timeout(field.duration * 2, callers.join_next()).await {
         tallies.extend(done);
@@ -229,7 +228,9 @@ async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Finding
         .with((faults > 0).then(|| format!("{faults} answers have status 500")))
         .with((!was_read).then(|| "an account of another namespace was not read meanwhile".to_owned()))
         .with(afterwards.err().map(|error| {
-            format!("when reads were answered again, another namespace's pod was not mutated within 5 s: {error}")
+            format!(
+                "when reads were answered again, another namespace's pod was not mutated within 5 s: {error}"
+            )
         }))
         .with(strange_paths(&field))
 }
@@ -330,7 +331,8 @@ async fn many_times(field: Field, account: &str) -> Findings {
         let (field, tally) = (field.clone(), Arc::clone(&tally));
         let body = review(&named_request(TENANT, &account.replace("NUMBER", &i.to_string())));
         callers.spawn(async move {
-            let (took, reply) = timed(ask_once(&field, Source::ApiServer, "/mutate-v1-pod?timeout=2s", &body)).await;
+            let (took, reply) =
+                timed(ask_once(&field, Source::ApiServer, "/mutate-v1-pod?timeout=2s", &body)).await;
             tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(took, &reply);
         });
     }

@@ -109,9 +109,8 @@ impl MemoryGroup {
     }
 
     fn write(&self, file: &str, value: u64) -> Result<()> {
-        std::fs::write(self.folder.join(file), value.to_string()).with_context(|| {
-            format!("cannot write {file} of {}", self.folder.display())
-        })
+        std::fs::write(self.folder.join(file), value.to_string())
+            .with_context(|| format!("cannot write {file} of {}", self.folder.display()))
     }
 
     fn number(&self, file: &str) -> u64 {
