@@ -217,7 +217,7 @@ fn plot(lines: &[Line]) -> String {
             (1e9, "1 GB"),
         ],
     };
-    let (width, height) = (heap.left + WIDTH + 20.0, TOP + HEIGHT + 60.0);
+    let (width, height) = (heap.left + WIDTH + 20.0, TOP + HEIGHT + 76.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">{STYLE}\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
@@ -242,7 +242,7 @@ fn plot(lines: &[Line]) -> String {
         _ = writeln!(svg, r#"<text x="{}" y="{y}" class="note">{note}</text>"#, panel.left);
     }
     let kinds = format!("{} kinds of reviews that are made to be expensive, a line each", lines.len());
-    _ = writeln!(svg, r#"<text x="{}" y="{y}" text-anchor="end">{kinds}</text>"#, width - 20.0);
+    _ = writeln!(svg, r#"<text x="{}" y="{}">{kinds}</text>"#, time.left, y + 18.0);
     svg.push_str("</svg>\n");
     svg
 }

@@ -209,7 +209,10 @@ impl Arena {
         let findings = tokio::select! {
             done = work => match done {
                 Ok(Ok(findings)) => findings,
-                Ok(Err(_)) => Findings::default().with(Some(format!("the attack did not end within {} s", limit.as_secs()))),
+                Ok(Err(_)) => {
+                    let late = format!("the attack did not end within {} s", limit.as_secs());
+                    Findings::default().with(Some(late))
+                }
                 Err(error) => Findings::default().with(Some(format!("the attack failed: {error}"))),
             },
             // The judge says more about it.
