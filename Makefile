@@ -178,6 +178,12 @@ chart: ## Check the chart, and that the static manifests are what it gives (need
 e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFIG, or one of its own)
 	e2e-tests/cluster/run
 
+.PHONY: hostile
+hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; as root where memory is to be limited (5 minutes)
+	$(call say,attacks on the webhook and the policy)
+	cargo build --locked -p e2e-tests --bin hostile
+	@$(TARGET_DIR)/debug/hostile --webhook dist/$(ARCH)/azwi-webhook
+
 .PHONY: bench
 bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (7 minutes)
 	$(call say,benchmarks: building$(,) then about 7 minutes of measuring)

@@ -77,6 +77,25 @@ impl Pointer {
     }
 }
 
+/// Decimal digits of a number.
+fn digits(number: u32) -> usize {
+    number.checked_ilog10().unwrap_or_default() as usize + 1
+}
+
+impl Pointer {
+    /// Length of the JSON Pointer. Counted rather than displayed: every operation's is asked for.
+    fn length(self) -> usize {
+        let list = self.list.map_or(0, |list| 1 + list.len());
+        let field = self.field.map_or(0, |(index, field)| 2 + digits(index) + field.len());
+        let element = match self.element {
+            Some(Element::At(index)) => 1 + digits(index),
+            Some(Element::End) => 2,
+            None => 0,
+        };
+        "/spec".len() + list + field + element
+    }
+}
+
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("/spec")?;
@@ -150,8 +169,12 @@ impl Patch {
                 head.push(',');
             }
             let kind = operation.kind.word();
+            for piece in [r#"{"op":""#, kind, r#"","path":""#] {
+                head.push_str(piece);
+            }
             // Writing to a String cannot fail.
-            _ = write!(head, r#"{{"op":"{kind}","path":"{}","value":"#, operation.place);
+            _ = write!(head, "{}", operation.place);
+            head.push_str(r#"","value":"#);
             write(&head);
             write(&operation.value);
             write("}");
@@ -225,23 +248,13 @@ impl PatchKind {
     }
 }
 
-/// Counts what is written.
-struct Length(usize);
-
-impl fmt::Write for Length {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 += text.len();
-        Ok(())
-    }
-}
-
 impl PatchOperation {
     /// Length as JSON text, and a comma.
     fn json_length(&self) -> usize {
-        let mut place = Length(0);
-        // Counting cannot fail.
-        _ = write!(place, "{}", self.place);
-        r#"{"op":"","path":"","value":},"#.len() + self.kind.word().len() + place.0 + self.value.len()
+        r#"{"op":"","path":"","value":},"#.len()
+            + self.kind.word().len()
+            + self.place.length()
+            + self.value.len()
     }
 }
 

@@ -8,10 +8,9 @@ use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use e2e_tests::hostile::memory_group::MemoryGroup;
 use e2e_tests::hostile::process::Program;
-use e2e_tests::hostile::report::{HEAD, Row};
-use e2e_tests::hostile::{Arena, attacks, raise_file_limit};
-#[cfg(feature = "policy-host")]
-use e2e_tests::{hostile::policy, repository_root};
+use e2e_tests::hostile::report::{Row, head};
+use e2e_tests::hostile::{Arena, attacks, policy, raise_file_limit};
+use e2e_tests::repository_root;
 
 /// Attacks the webhook and the policy, and tells of each attack whether it was withstood.
 ///
@@ -22,6 +21,7 @@ use e2e_tests::{hostile::policy, repository_root};
 #[command(
     name = "hostile",
     after_help = "Columns:
+  s             how long it took, with the start of the process
   alive         whether the process has outlived the attack
   bystander     worst time of an answer to the caller that keeps its connection, and to the one with new connections;
                 how often the kept one had to be opened again
@@ -41,7 +41,6 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     webhook: Option<PathBuf>,
     /// The policy module; `make policy.wasm` builds it.
-    #[cfg(feature = "policy-host")]
     #[arg(long, value_name = "FILE", default_value_os_t = repository_root().join("policy.wasm"))]
     policy: PathBuf,
     /// Run only attacks whose name contains this.
@@ -92,46 +91,45 @@ impl Count {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    let webhook_attacks: Vec<_> =
-        attacks().into_iter().filter(|attack| attack.name.contains(&arguments.only)).collect();
-    #[cfg(feature = "policy-host")]
+    let is_wanted = |name: &str| name.contains(&arguments.only);
+    let webhook_attacks: Vec<_> = attacks().into_iter().filter(|attack| is_wanted(&attack.name)).collect();
     let policy_attacks: Vec<_> =
-        policy::attacks().into_iter().filter(|attack| attack.name.contains(&arguments.only)).collect();
-    #[cfg(not(feature = "policy-host"))]
-    let policy_attacks: Vec<e2e_tests::hostile::Attack> = Vec::new();
+        policy::attacks().into_iter().filter(|attack| is_wanted(&attack.name)).collect();
     if arguments.list {
-        webhook_attacks.iter().for_each(|attack| println!("{}", attack.name));
-        policy_attacks.iter().for_each(|attack| println!("{}", attack.name));
+        for name in webhook_attacks.iter().map(|it| &it.name).chain(policy_attacks.iter().map(|it| &it.name))
+        {
+            println!("{name}");
+        }
         return Ok(true);
     }
     if webhook_attacks.is_empty() && policy_attacks.is_empty() {
         bail!("no attack has a name with {:?} in it; --list prints them", arguments.only);
     }
     let (start, mut count) = (Instant::now(), Count::default());
-    println!("{HEAD}");
-    match arguments.webhook {
-        None => {}
-        Some(path) => {
-            ensure!(path.exists(), "{} does not exist; `make dist` builds it", path.display());
-            raise_file_limit();
-            let program = Program {
-                path: path.canonicalize()?,
-                flags: arguments.flags,
-                memory: arguments.memory * 1024 * 1024,
-            };
-            if let Err(why) = MemoryGroup::new(program.memory) {
-                println!("SKIPPED hostile: the webhook's memory cannot be limited: {why:#}");
-                count.skipped += webhook_attacks.len();
-            } else {
-                let arena = Arena::new(program, Duration::from_secs(arguments.seconds))?;
-                webhook_attacks.iter().for_each(|attack| count.add(&arena.run(attack)));
+    println!("{}", head());
+    if let Some(path) = arguments.webhook {
+        ensure!(path.exists(), "{} does not exist; `make dist` builds it", path.display());
+        raise_file_limit();
+        let program = Program {
+            path: path.canonicalize()?,
+            flags: arguments.flags,
+            memory: arguments.memory * 1024 * 1024,
+        };
+        if let Err(why) = MemoryGroup::new(program.memory) {
+            println!("SKIPPED hostile: the webhook's memory cannot be limited: {why:#}");
+            count.skipped += webhook_attacks.len();
+        } else {
+            let arena = Arena::new(program, Duration::from_secs(arguments.seconds))?;
+            for attack in &webhook_attacks {
+                count.add(&arena.run(attack));
             }
         }
     }
-    #[cfg(feature = "policy-host")]
     if !policy_attacks.is_empty() {
         let policy = policy::Policy::load(&arguments.policy)?;
-        policy_attacks.iter().for_each(|attack| count.add(&policy.run(attack)));
+        for attack in &policy_attacks {
+            count.add(&policy.run(attack));
+        }
     }
     println!("{} s", start.elapsed().as_secs());
     let skipped = if count.skipped > 0 { format!(", {} skipped", count.skipped) } else { String::new() };

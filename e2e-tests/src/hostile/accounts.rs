@@ -16,10 +16,10 @@ pub fn attacks() -> Vec<Attack> {
             .prepared(|api_server| add(api_server, "listed", "other.example/note", 200)),
         Attack::new("accounts: 200 with 256 KiB of a tenant id, listed at the start", only_watch)
             .prepared(|api_server| add(api_server, "listed", "azure.workload.identity/tenant-id", 200)),
-        Attack::new("accounts: 200 with 256 KiB of annotations, made one by one", |field| {
+        Attack::new("accounts: 400 with 256 KiB of annotations, made one by one", |field| {
             make(field, "other.example/note")
         }),
-        Attack::new("accounts: 200 with 256 KiB of a tenant id, made one by one", |field| {
+        Attack::new("accounts: 400 with 256 KiB of a tenant id, made one by one", |field| {
             make(field, "azure.workload.identity/tenant-id")
         }),
     ]
@@ -38,10 +38,10 @@ async fn only_watch(_: Field) -> Findings {
 }
 
 async fn make(field: Field, annotation: &str) -> Findings {
-    for i in 0..200 {
+    for i in 0..400 {
         add(&field.api_server, &format!("made-{i}"), annotation, 1);
         // No faster than an API server stores them.
-        sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(5)).await;
     }
     Findings::default()
 }

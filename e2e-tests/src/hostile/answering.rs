@@ -1,19 +1,26 @@
 //! Answering a review without a network, to see what it costs.
 
-use azwi_mutation::{Admission, Config, Json, ServiceAccount, ServiceAccountLookup};
-use azwi_webhook::review::{Review, write_answer};
+use std::sync::LazyLock;
+
+use azwi_mutation::{Admission, Config, ServiceAccount, ServiceAccountLookup};
+use azwi_webhook::review::{Review, index, write_answer};
 
 use super::CLIENT_ID;
 
+static CONFIG: LazyLock<Result<Config, String>> = LazyLock::new(|| {
+    Config::from_json(r#"{"tenantId":"contoso.example"}"#).map_err(|error| error.to_string())
+});
+
 /// What the webhook answers to a body; the sentence that it refuses it with, if it is no review.
 #[must_use]
-pub fn answer(config: &Config, body: &[u8]) -> String {
-    answer_or_refuse(config, body).unwrap_or_else(|refusal| refusal)
+pub fn answer(body: &[u8]) -> String {
+    answer_or_refuse(body).unwrap_or_else(|refusal| refusal)
 }
 
-fn answer_or_refuse(config: &Config, body: &[u8]) -> Result<String, String> {
+fn answer_or_refuse(body: &[u8]) -> Result<String, String> {
+    let config = CONFIG.as_ref()?;
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
-    let json = Json::parse(text)?;
+    let json = index(text)?;
     let review = Review::read(json.root())?;
     let answer = match azwi_mutation::admit(&review.request, config) {
         Admission::Answered(answer) => answer,

@@ -23,9 +23,9 @@ pub const ADMISSION_LIMIT: Duration = Duration::from_secs(2);
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// From one admission to the next.
-const PACE: Duration = Duration::from_millis(75);
+const PACE: Duration = Duration::from_millis(50);
 /// From one probe to the next of the same page.
-const PROBE_PACE: Duration = Duration::from_millis(100);
+const PROBE_PACE: Duration = Duration::from_millis(50);
 
 /// Namespace of the bystanders.
 pub const NAMESPACE: &str = "bystanders";
@@ -226,19 +226,18 @@ async fn ask_kept(
     body: &Bytes,
     series: &Mutex<Series>,
 ) -> Result<Reply> {
-    let mut connection = None;
     if let Some(mut open) = kept.take() {
-        if !open.is_closed() {
-            if let Ok(reply) = open.review(body.clone()).await {
-                *kept = (!reply.closes).then_some(open);
-                return Ok(reply);
-            }
+        if !open.is_closed()
+            && let Ok(reply) = open.review(body.clone()).await
+        {
+            *kept = (!reply.closes).then_some(open);
+            return Ok(reply);
         }
         lock(series).reconnects += 1;
     }
-    let open = connection.insert(caller.connect().await.context("cannot connect")?);
+    let mut open = caller.connect().await.context("cannot connect")?;
     let reply = open.review(body.clone()).await?;
-    *kept = connection.filter(|_| !reply.closes);
+    *kept = (!reply.closes).then_some(open);
     Ok(reply)
 }
 

@@ -9,18 +9,16 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::bystanders::review;
 use super::requests::judge;
-use super::wire::{PATH, Source, Tally, ask, crowd, head, hold, open, open_narrow};
+use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, crowd, head, hold, open, open_narrow, send};
 use super::{Attack, Field, Findings, timed};
 use crate::tls_client::SERVER_NAME;
 
-/// How many connections begin in a second: without TLS, and with it, as two processors can beside the rest.
-const OPENED: u32 = 3_000;
-const HANDSHAKES: u32 = 600;
+/// How many connections without TLS begin in a second.
+const OPENED: u32 = 4_000;
 
 /// All of them.
 #[must_use]
@@ -34,11 +32,18 @@ pub fn attacks() -> Vec<Attack> {
             Attack::new(format!("connections: 3,000 idle with TLS, {source}"), move |field| {
                 idle_tls(field, source, 3_000)
             }),
+        ]);
+    }
+    for source in [Source::Crowd, Source::ApiServer] {
+        attacks.extend([
             Attack::new(format!("connections: 3,000 with half a ClientHello, {source}"), move |field| {
                 half_hello(field, source, 3_000)
             }),
             Attack::new(format!("connections: 2,000 slow heads, {source}"), move |field| {
                 slow_heads(field, source, 2_000)
+            }),
+            Attack::new(format!("connections: 1,000 good reviews, then nothing, {source}"), move |field| {
+                good_then(field, source, 1_000, Then::Nothing)
             }),
             Attack::new(
                 format!("connections: 1,000 good reviews, then half a head, {source}"),
@@ -80,28 +85,21 @@ fn others() -> Vec<Attack> {
         Attack::new("connections: 1,000 good reviews, then half a body", |field| {
             good_then(field, Source::Crowd, 1_000, Then::HalfBody)
         }),
-        Attack::new("connections: 1,000 good reviews, then nothing", |field| {
-            good_then(field, Source::Crowd, 1_000, Then::Nothing)
-        }),
-        Attack::new("connections: 1,000 good reviews, then nothing, the API server's address", |field| {
-            good_then(field, Source::ApiServer, 1_000, Then::Nothing)
-        }),
+        Attack::new("connections: 1,000 in one burst", burst),
         Attack::new("connections: a flood without TLS", |field| flood(field, Flood::Tcp)),
         Attack::new("connections: a flood of handshakes", |field| flood(field, Flood::Tls)),
         Attack::new("connections: a flood of handshakes that are broken off", |field| {
             flood(field, Flood::Reset)
         }),
         Attack::new("connections: reviews without end, answers never read", pipelines),
-        Attack::new("connections: garbage instead of TLS", |field| garbage(field, false)),
-        Attack::new("connections: garbage within TLS", |field| garbage(field, true)),
-        Attack::new("connections: plain HTTP on the TLS port", plain_on_tls),
-        Attack::new("connections: TLS on the health port", tls_on_health),
         Attack::new("connections: a flood of good reviews on 50 connections", good_reviews),
         Attack::new("connections: a flood of good reviews, a connection each", good_reviews_each),
     ]
 }
 
-fn summary((begun, busy): (usize, usize)) -> Findings {
+/// What there is to say of a crowd.
+#[must_use]
+pub fn summary((begun, busy): (usize, usize)) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
 
@@ -128,7 +126,10 @@ async fn idle_tls(field: Field, source: Source, count: usize) -> Findings {
 }
 
 /// The first message of a handshake.
-fn client_hello(field: &Field) -> anyhow::Result<Vec<u8>> {
+///
+/// # Errors
+/// None that is known; the question is the library's.
+pub fn client_hello(field: &Field) -> anyhow::Result<Vec<u8>> {
     let config = Arc::clone(field.tls.config());
     let mut connection = rustls::ClientConnection::new(config, ServerName::try_from(SERVER_NAME)?)?;
     let mut hello = Vec::new();
@@ -146,12 +147,12 @@ async fn half_hello(field: Field, source: Source, count: usize) -> Findings {
 }
 
 /// Connections to the TLS port that send some bytes and wait.
-async fn stalled(field: Field, source: Source, count: usize, rate: u32, bytes: Bytes) -> Findings {
+pub async fn stalled(field: Field, source: Source, count: usize, rate: u32, bytes: Bytes) -> Findings {
     let done = crowd(&field, count, rate, |i| {
         let (to, bytes) = (field.webhook, bytes.clone());
         async move {
             let Ok(mut stream) = open(to, source, i).await else { return };
-            if stream.write_all(&bytes).await.is_ok() {
+            if send(&mut stream, &bytes).await {
                 hold(stream).await;
             }
         }
@@ -182,7 +183,7 @@ async fn slow_heads(field: Field, source: Source, count: usize) -> Findings {
         async move {
             let Ok(mut stream) = field.tls(source, i).await else { return };
             for byte in head {
-                if stream.write_all(&[byte]).await.is_err() || stream.flush().await.is_err() {
+                if !send(&mut stream, &[byte]).await {
                     return;
                 }
                 sleep(Duration::from_secs(1)).await;
@@ -210,7 +211,7 @@ async fn unfinished_heads(field: Field, head: Bytes) -> Findings {
         let (field, head) = (field.clone(), head.clone());
         async move {
             let Ok(mut stream) = field.tls(Source::Crowd, i).await else { return };
-            if stream.write_all(&head).await.is_ok() && stream.flush().await.is_ok() {
+            if send(&mut stream, &head).await {
                 hold(stream).await;
             }
         }
@@ -227,7 +228,7 @@ async fn plain_heads(field: Field, to: fn(&Field) -> SocketAddr) -> Findings {
         let head = head.clone();
         async move {
             let Ok(mut stream) = open(to, Source::Crowd, i).await else { return };
-            if stream.write_all(&head).await.is_ok() {
+            if send(&mut stream, &head).await {
                 hold(stream).await;
             }
         }
@@ -242,7 +243,7 @@ async fn plain_pipelines(field: Field, to: fn(&Field) -> SocketAddr) -> Findings
         let requests = requests.clone();
         async move {
             let Ok(mut stream) = open_narrow(to, Source::Crowd, i).await else { return };
-            while stream.write_all(&requests).await.is_ok() {}
+            while send(&mut stream, &requests).await {}
         }
     });
     summary(done.await)
@@ -273,7 +274,7 @@ async fn good_then(field: Field, source: Source, count: usize, then: Then) -> Fi
                 return;
             }
             answered.fetch_add(1, Ordering::Relaxed);
-            if stream.write_all(&rest).await.is_ok() && stream.flush().await.is_ok() {
+            if send(&mut stream, &rest).await {
                 hold(stream).await;
             }
         }
@@ -292,6 +293,26 @@ enum Flood {
     Tls,
     /// After half of it, by a reset.
     Reset,
+}
+
+/// All at the same moment; none may have to try again, which it would after a second.
+async fn burst(field: Field) -> Findings {
+    const LONGEST: Duration = Duration::from_millis(900);
+    let mut opening = tokio::task::JoinSet::new();
+    for i in 0..1_000 {
+        let to = field.webhook;
+        opening.spawn(async move {
+            let (took, stream) = timed(open(to, Source::Crowd, i)).await;
+            // It stays open until all are.
+            (took, stream)
+        });
+    }
+    let opened = opening.join_all().await;
+    let failed = opened.iter().filter(|(_, stream)| stream.is_err()).count();
+    let slowest = opened.iter().map(|(took, _)| *took).max().unwrap_or_default();
+    Findings::note(format!("slowest {} ms", slowest.as_millis()))
+        .with((failed > 0).then(|| format!("{failed} connections were refused")))
+        .with((slowest > LONGEST).then(|| "a connection had to wait for a place in the queue".to_owned()))
 }
 
 /// As many as can be, one after the other, by some together.
@@ -329,7 +350,7 @@ async fn flood(field: Field, kind: Flood) -> Findings {
 }
 
 /// So many loops of the same, for as long as an attack lasts. One that fails waits a little.
-async fn loop_together<F, Fut>(field: &Field, count: usize, once: F)
+pub async fn loop_together<F, Fut>(field: &Field, count: usize, once: F)
 where
     F: Fn(Field, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = bool> + Send + 'static,
@@ -345,7 +366,7 @@ where
             }
         });
     }
-    sleep(field.duration).await;
+    sleep(field.duration / 2).await;
 }
 
 /// Reviews one after the other, as long as the server takes them, whose answers nobody reads.
@@ -358,14 +379,7 @@ async fn pipelines(field: Field) -> Findings {
             let Ok(stream) = open_narrow(field.webhook, Source::Crowd, i).await else { return };
             let Ok(mut stream) = field.handshake(stream).await else { return };
             let head = head(PATH, body.len());
-            loop {
-                let written = async {
-                    stream.write_all(head.as_bytes()).await?;
-                    stream.write_all(&body).await
-                };
-                if written.await.is_err() {
-                    return;
-                }
+            while send(&mut stream, head.as_bytes()).await && send(&mut stream, &body).await {
                 sent.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -373,69 +387,6 @@ async fn pipelines(field: Field) -> Findings {
     let mut findings = summary(done.await);
     findings.notes.push(format!("{} reviews sent", sent.load(Ordering::Relaxed)));
     findings
-}
-
-/// Records that are none, before or after a handshake.
-async fn garbage(field: Field, within: bool) -> Findings {
-    const RECORDS: [&[u8]; 6] = [
-        // A handshake message, an alert, a change of ciphers, data in the clear, an impossible type, the longest length.
-        &[22, 3, 3, 0, 4, 0, 0, 0, 0],
-        &[21, 3, 3, 0, 2, 1, 100],
-        &[20, 3, 3, 0, 1, 1],
-        &[23, 3, 3, 0, 4, 1, 2, 3, 4],
-        &[255, 255, 255, 255, 255, 255],
-        &[23, 3, 3, 255, 255, 0, 0, 0],
-    ];
-    loop_together(&field, 16, move |field, i| async move {
-        let sent = async {
-            let mut stream: TcpStream = if within {
-                field.tls(Source::Crowd, i).await?.into_inner().0
-            } else {
-                open(field.webhook, Source::Crowd, i).await?
-            };
-            let record = RECORDS.get(i % RECORDS.len()).copied().unwrap_or_default();
-            for _ in 0..1_000 {
-                stream.write_all(record).await?;
-            }
-            timeout(Duration::from_millis(200), hold(stream)).await?;
-            anyhow::Ok(())
-        };
-        sent.await.is_ok()
-    })
-    .await;
-    Findings::default()
-}
-
-async fn plain_on_tls(field: Field) -> Findings {
-    let body = review();
-    loop_together(&field, 16, move |field, i| {
-        let body = body.clone();
-        async move {
-            let Ok(mut stream) = open(field.webhook, Source::Crowd, i).await else { return false };
-            let sent = async {
-                stream.write_all(head(PATH, body.len()).as_bytes()).await?;
-                stream.write_all(&body).await
-            };
-            _ = sent.await;
-            timeout(Duration::from_millis(500), hold(stream)).await.is_ok()
-        }
-    })
-    .await;
-    Findings::default()
-}
-
-async fn tls_on_health(field: Field) -> Findings {
-    let hello = Bytes::from(client_hello(&field).unwrap_or_default());
-    loop_together(&field, 16, move |field, i| {
-        let hello = hello.clone();
-        async move {
-            let Ok(mut stream) = open(field.health, Source::Crowd, i).await else { return false };
-            _ = stream.write_all(&hello).await;
-            timeout(Duration::from_millis(500), hold(stream)).await.is_ok()
-        }
-    })
-    .await;
-    Findings::default()
 }
 
 /// Good reviews, as many as are answered.

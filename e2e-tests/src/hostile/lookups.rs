@@ -104,7 +104,7 @@ async fn names_that_are_none(field: Field) -> Findings {
 
 async fn namespaces_that_are_none(field: Field) -> Findings {
     let mut names = no_names();
-    names.extend(["".to_owned(), "a.b".to_owned(), "a".repeat(64)]);
+    names.extend([String::new(), "a.b".to_owned(), "a".repeat(64)]);
     let reviews = names.into_iter().map(|name| review(&named_request(&name, "sa")));
     ask_all(&field, reviews.collect()).await
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::requests::judge;
-use super::shapes::{containers_of_account, shapes};
-use super::wire::{PATH, Source, Tally, Tls, ask_once, crowd, head, hold, open_narrow};
+use super::shapes::containers_of_account;
+use super::wire::{HANDSHAKES, PATH, Source, Tally, ask_once, crowd, head, hold, open_narrow, send};
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 
 /// All of them.
@@ -17,10 +16,12 @@ use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {
+        attacks.push(Attack::new(format!("memory: 1,000 stalled bodies of 65 KB, {source}"), move |field| {
+            stalled_bodies(field, source, 1_000, 65_000, 64_900)
+        }));
+    }
+    for source in [Source::Crowd, Source::ApiServer] {
         attacks.extend([
-            Attack::new(format!("memory: 1,000 stalled bodies of 65 KB, {source}"), move |field| {
-                stalled_bodies(field, source, 1_000, 65_000, 64_900)
-            }),
             Attack::new(format!("memory: 2,000 bodies of 5 KB that lack a byte, {source}"), move |field| {
                 stalled_bodies(field, source, 2_000, 5_000, 4_999)
             }),
@@ -57,9 +58,6 @@ pub fn attacks() -> Vec<Attack> {
 
 const SEVEN_MEBIBYTES: usize = 7 * 1024 * 1024;
 
-/// How many handshakes begin in a second: what two processors can do beside the rest.
-const HANDSHAKES: u32 = 600;
-
 async fn stalled_bodies(field: Field, source: Source, count: usize, length: usize, sent: usize) -> Findings {
     let body = Bytes::from(vec![b' '; sent]);
     let (begun, busy) = crowd(&field, count, HANDSHAKES, |i| {
@@ -67,7 +65,7 @@ async fn stalled_bodies(field: Field, source: Source, count: usize, length: usiz
         async move {
             let Ok(mut stream) = field.tls(source, i).await else { return };
             // What the server does not take any more stays unsent.
-            if send(&mut stream, &head(PATH, length), &body).await {
+            if send(&mut stream, head(PATH, length).as_bytes()).await && send(&mut stream, &body).await {
                 hold(stream).await;
             }
         }
@@ -76,23 +74,13 @@ async fn stalled_bodies(field: Field, source: Source, count: usize, length: usiz
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
 
-/// Sends as much as the server takes; whether that was all.
-async fn send(stream: &mut Tls, head: &str, body: &[u8]) -> bool {
-    let sent = async {
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body).await?;
-        stream.flush().await
-    };
-    sent.await.is_ok()
-}
-
 async fn slow_bodies(field: Field) -> Findings {
     let (begun, busy) = crowd(&field, 1_000, HANDSHAKES, |i| {
         let field = field.clone();
         async move {
             let Ok(mut stream) = field.tls(Source::Crowd, i).await else { return };
-            if send(&mut stream, &head(PATH, 16 * 1024), b"{").await {
-                while send(&mut stream, "", b" ").await {
+            if send(&mut stream, head(PATH, 16 * 1024).as_bytes()).await {
+                while send(&mut stream, b" ").await {
                     sleep(Duration::from_millis(500)).await;
                 }
             }
@@ -102,42 +90,43 @@ async fn slow_bodies(field: Field) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
 
-/// Bodies whose length nobody knows; meanwhile a larger review than usual must be answered too.
+/// Bodies whose length nobody knows; meanwhile a large review must be answered too.
 async fn chunked(field: Field, count: usize, length: usize) -> Findings {
-    let bytes = Bytes::from(vec![b' '; length]);
     let start = format!(
         "POST {PATH} HTTP/1.1\r\nHost: webhook.test\r\nContent-Type: application/json\r\n\
-         Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n"
+         Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{}",
+        " ".repeat(length)
     );
+    let start = Bytes::from(start);
     let large = large_review();
     let attack = crowd(&field, count, HANDSHAKES, |i| {
-        let (field, bytes, start) = (field.clone(), bytes.clone(), start.clone());
+        let (field, start) = (field.clone(), start.clone());
         async move {
             let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
-            if send(&mut stream, &start, &bytes).await {
+            if send(&mut stream, &start).await {
                 hold(stream).await;
             }
         }
     });
     let bystander = async {
-        sleep(field.duration / 2).await;
+        sleep(field.duration / 4).await;
         ask_once(&field, Source::ApiServer, PATH, &large).await
     };
     let ((begun, busy), reply) = tokio::join!(attack, bystander);
     let refusal = match reply {
         Ok((200, _)) => None,
         Ok((status, body)) => {
-            Some(format!("a review of 100 KB got status {status}: {}", String::from_utf8_lossy(&body)))
+            Some(format!("a large review got status {status}: {}", String::from_utf8_lossy(&body)))
         }
-        Err(error) => Some(format!("a review of 100 KB was not answered: {error:#}")),
+        Err(error) => Some(format!("a large review was not answered: {error:#}")),
     };
     Findings::note(format!("{begun} begun, {busy} open at the end")).with(refusal)
 }
 
-/// A pod with long annotations of other programs.
+/// A pod that is larger than most, and than what three of them would leave of what is read at a time.
 fn large_review() -> Bytes {
-    let shape = shapes().into_iter().find(|shape| shape.name == "annotations with any prefix");
-    shape.map(|shape| (shape.make)(100 * 1024).body()).unwrap_or_default()
+    let pod = pod_of_account(TENANT_ACCOUNT, 3_500 * 1024);
+    super::wire::review(&pod)
 }
 
 /// Reviews whose answers are long, on connections that read nothing.
@@ -155,8 +144,9 @@ async fn never_read(
         async move {
             let Ok(stream) = open_narrow(field.webhook, source, i).await else { return };
             let Ok(mut stream) = field.handshake(stream).await else { return };
+            let head = head(PATH, body.len());
             for _ in 0..reviews {
-                if !send(&mut stream, &head(PATH, body.len()), &body).await {
+                if !(send(&mut stream, head.as_bytes()).await && send(&mut stream, &body).await) {
                     return;
                 }
             }
@@ -168,20 +158,20 @@ async fn never_read(
 }
 
 async fn waiting_for_account(field: Field) -> Findings {
-    // Annotations, because any number of containers would be refused before the account is looked up.
-    let large = pod_of_unknown_account(3 * 1024 * 1024);
+    let large = pod_of_account("unknown-NUMBER", 3 * 1024 * 1024);
     wait_for_account(field, 20, large).await
 }
 
 async fn small_ones_waiting(field: Field) -> Findings {
-    let small = pod_of_unknown_account(50 * 1024);
+    let small = pod_of_account("unknown-NUMBER", 50 * 1024);
     wait_for_account(field, 500, small).await
 }
 
-fn pod_of_unknown_account(size: usize) -> String {
+/// A pod with something long that the webhook does not read.
+fn pod_of_account(account: &str, size: usize) -> String {
     let text = "x".repeat(size);
     let pod = format!(
-        r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},"annotations":{{"note":"{text}"}}}},"spec":{{"serviceAccountName":"unknown-NUMBER","containers":[{{"name":"c"}}]}}}}"#
+        r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},"managedFields":["{text}"]}},"spec":{{"serviceAccountName":"{account}","containers":[{{"name":"c"}}]}}}}"#
     );
     crate::request::pod_creation(super::TENANT, &pod)
 }

@@ -14,6 +14,7 @@ pub mod memory_group;
 #[cfg(feature = "policy-host")]
 pub mod policy;
 pub mod process;
+pub mod protocol;
 pub mod report;
 pub mod requests;
 pub mod shapes;
@@ -79,6 +80,12 @@ impl Findings {
         Self { defects: Vec::new(), notes: vec![note.into()] }
     }
 
+    /// Adds what another found.
+    pub fn extend(&mut self, others: Self) {
+        self.defects.extend(others.defects);
+        self.notes.extend(others.notes);
+    }
+
     /// Adds a defect, if there is one.
     #[must_use]
     pub fn with(mut self, defect: Option<String>) -> Self {
@@ -122,6 +129,7 @@ pub fn attacks() -> Vec<Attack> {
     all.extend(accounts::attacks());
     all.extend(lookups::attacks());
     all.extend(connections::attacks());
+    all.extend(protocol::attacks());
     all
 }
 
@@ -149,8 +157,10 @@ impl Arena {
     #[must_use]
     pub fn run(&self, attack: &Attack) -> Row {
         let mut row = Row::new(&attack.name);
-        if let Err(error) = self.runtime.block_on(self.fight(attack, &mut row)) {
-            row.defects.push(format!("{error:#}"));
+        let (took, result) = self.runtime.block_on(timed(self.fight(attack, &mut row)));
+        row.took = took;
+        if let Err(error) = result {
+            row.findings.defects.push(format!("{error:#}"));
         }
         row
     }
@@ -182,8 +192,7 @@ impl Arena {
         bystanders.wait_for_rounds(2, ADMISSION_LIMIT * 2 + PROBE_LIMIT).await;
         let observations = bystanders.stop();
         row.judge(&mut webhook, memory.stop(), self.program.memory, observations);
-        row.defects.extend(findings.defects);
-        row.notes.extend(findings.notes);
+        row.findings.extend(findings);
         webhook.stop().await;
         Ok(())
     }
@@ -200,7 +209,10 @@ impl Arena {
         let findings = tokio::select! {
             done = work => match done {
                 Ok(Ok(findings)) => findings,
-                Ok(Err(_)) => Findings::default().with(Some(format!("the attack did not end within {} s", limit.as_secs()))),
+                Ok(Err(_)) => {
+                    let late = format!("the attack did not end within {} s", limit.as_secs());
+                    Findings::default().with(Some(late))
+                }
                 Err(error) => Findings::default().with(Some(format!("the attack failed: {error}"))),
             },
             // The judge says more about it.

@@ -1,5 +1,6 @@
 //! Attacks on the policy, in a fresh instance each as policy-server makes it: what an API server sends has at most 3 MiB.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::lookups::{named_request, no_names};
 use super::report::Row;
-use super::requests::LONG_ACCOUNT;
+use super::requests::{Exact, LONG_ACCOUNT};
 use super::shapes::{
     Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes,
 };
-use super::{CLIENT_ID, TENANT, TENANT_ACCOUNT};
+use super::{CLIENT_ID, Findings, TENANT, TENANT_ACCOUNT};
 use crate::cluster::Cluster;
 use crate::host::{HostCapabilities, PolicyHost};
 
@@ -23,6 +24,9 @@ const LARGEST: usize = 3 * 1024 * 1024;
 const LIMIT: u64 = 16;
 /// What is tried to find out how much it needs, in MiB.
 const LADDER: [u64; 12] = [2, 4, 6, 8, 10, 12, 14, LIMIT, 24, 32, 64, 128];
+
+/// In the error of a guest that was stopped.
+const OUT_OF_TIME: &str = "interrupt";
 
 /// An attack on the policy: requests, of which each must be answered.
 pub struct PolicyAttack {
@@ -43,7 +47,7 @@ pub fn attacks() -> Vec<PolicyAttack> {
             add(format!("3 MiB: {}", shape.name), Box::new(move || request((shape.make)(LARGEST))));
         }
     }
-    let exact: [(&str, fn() -> Expensive); 4] = [
+    let exact: [Exact; 4] = [
         ("16,000 empty containers with their defaults", || defaulted_containers(16_000)),
         ("5,000 containers, 700,000 skip names", || containers_and_skip_names(5_000, 700_000)),
         ("20,000 containers, 200,000 skip names", || containers_and_skip_names(20_000, 200_000)),
@@ -129,6 +133,8 @@ impl Policy {
     #[must_use]
     pub fn run(&self, attack: &PolicyAttack) -> Row {
         let requests = (attack.make)();
+        // The guest says there that it got no memory, which is looked for.
+        let _silence = Silence::new();
         let watching = Arc::new(Watching {
             cluster: Cluster { service_accounts: self.accounts.clone(), fault: None },
             strange: std::sync::Mutex::default(),
@@ -142,17 +148,25 @@ impl Policy {
             })
             .collect();
         let took = start.elapsed();
-        let largest = requests.iter().max_by_key(|request| request.len());
+        // More memory does not make it faster.
+        let is_slow = problems.iter().any(|problem| problem.contains(OUT_OF_TIME));
+        let largest = requests.iter().max_by_key(|request| request.len()).filter(|_| !is_slow);
         let needed = largest.and_then(|request| self.needed(request, &watching));
         let mut row = Row::alone(&attack.name, took, needed.map(|mebibytes| mebibytes * 1024 * 1024));
-        row.defects.extend(problems.first().map(|error| {
+        let Findings { defects, notes } = &mut row.findings;
+        defects.extend(problems.first().map(|error| {
             format!("{} of {} not answered with {LIMIT} MiB: {error}", problems.len(), requests.len())
         }));
         if needed.is_none() {
-            row.notes.push("no memory is enough, or no time".to_owned());
+            let most = LADDER.last().copied().unwrap_or_default();
+            notes.push(if is_slow {
+                "it runs out of time".to_owned()
+            } else {
+                format!("{most} MiB are not enough")
+            });
         }
         let strange = watching.strange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        row.defects.extend(strange.first().map(|first| format!("the host was asked for {first}")));
+        defects.extend(strange.first().map(|first| format!("the host was asked for {first}")));
         row
     }
 
@@ -175,12 +189,36 @@ impl Policy {
             Ok(_) => Outcome::Answered,
             Err(error) => {
                 let text = format!("{error:#}");
-                let is_end = ["wasm backtrace", "wasm trap", "unreachable", "interrupt"]
+                let is_end = ["wasm backtrace", "wasm trap", "unreachable", OUT_OF_TIME]
                     .iter()
                     .any(|sign| text.contains(sign));
                 // An error in the guest's own words is an answer too.
                 if is_end { Outcome::Ended(text) } else { Outcome::Answered }
             }
+        }
+    }
+}
+
+/// Standard error leads nowhere for as long as this lives: the guest's is this process' own.
+struct Silence(Option<OwnedFd>);
+
+impl Silence {
+    fn new() -> Self {
+        let redirected = || {
+            let kept = rustix::io::dup(rustix::stdio::stderr())?;
+            let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+            rustix::stdio::dup2_stderr(nowhere)?;
+            std::io::Result::Ok(kept)
+        };
+        // What cannot be silenced is heard.
+        Self(redirected().ok())
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if let Some(kept) = &self.0 {
+            _ = rustix::stdio::dup2_stderr(kept);
         }
     }
 }

@@ -80,22 +80,27 @@ impl Webhook {
         tokio::spawn(read_log(errors, Arc::clone(&log)));
         let [address, health, metrics] = serving(&mut child, &log).await?;
         let certificate = certificate.cert.der().clone();
-        let webhook = Self { address, health, metrics, certificate, group, child, log, _folder: folder };
+        let mut webhook = Self { address, health, metrics, certificate, group, child, log, _folder: folder };
         webhook.wait_until_ready().await?;
         Ok(webhook)
     }
 
-    async fn wait_until_ready(&self) -> Result<()> {
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let health = self.health;
         let ready = async {
-            while !super::bystanders::probe(self.health, "/readyz").await.is_ok_and(|status| status == 200) {
+            while !super::bystanders::probe(health, "/readyz").await.is_ok_and(|status| status == 200) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        match tokio::time::timeout(STARTS_WITHIN, ready).await {
-            Ok(()) => Ok(()),
-            Err(_) if self.group.kills() > 0 => bail!("the kernel killed the webhook before it was ready"),
-            Err(_) => bail!("the webhook did not become ready; its log ends with:\n{}", self.last_lines()),
+        let problem = tokio::select! {
+            () = ready => return Ok(()),
+            status = self.child.wait() => format!("ended ({})", status?),
+            () = tokio::time::sleep(STARTS_WITHIN) => "did not become ready".to_owned(),
+        };
+        if self.group.kills() > 0 {
+            bail!("the kernel killed the webhook for its memory before it was ready");
         }
+        bail!("the webhook {problem}; its log ends with:\n{}", self.last_lines())
     }
 
     /// Waits until the process has ended, and tells how.

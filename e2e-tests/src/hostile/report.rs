@@ -1,11 +1,11 @@
 //! The table: a line for each attack, and what was wrong.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::Most;
 use super::bystanders::{ADMISSION_LIMIT, Observations, PROBE_LIMIT, Series};
 use super::process::Webhook;
+use super::{Findings, Most};
 
 /// How often each bystander has to be served at least, or it was not looked at.
 const LEAST: usize = 3;
@@ -15,14 +15,12 @@ const LEAST: usize = 3;
 pub struct Row {
     /// The attack's name.
     pub name: String,
-    /// What must not be; empty if the attack was withstood.
-    pub defects: Vec<String>,
-    /// What else is worth a line.
-    pub notes: Vec<String>,
+    /// What must not be, and what else is worth a line; without defects the attack was withstood.
+    pub findings: Findings,
+    /// How long it took, with everything around it.
+    pub took: Duration,
     is_alive: Option<bool>,
     observations: Option<Observations>,
-    /// Worst time of an answer to the attack itself, where there are no bystanders.
-    time: Option<Duration>,
     memory: Option<Most>,
 }
 
@@ -35,15 +33,15 @@ impl Row {
 
     /// An attack on something that has no bystanders: how long it took, and the memory it needed if that is known.
     #[must_use]
-    pub fn alone(name: &str, time: Duration, memory: Option<u64>) -> Self {
-        let memory = memory.map(|peak| Most { peak, ..Most::default() });
-        Self { time: Some(time), memory, ..Self::new(name) }
+    pub fn alone(name: &str, took: Duration, memory: Option<u64>) -> Self {
+        let memory = memory.map(|peak| Most { peak, resident: peak, ..Most::default() });
+        Self { took, memory, ..Self::new(name) }
     }
 
     /// Whether the attack was withstood.
     #[must_use]
     pub fn is_withstood(&self) -> bool {
-        self.defects.is_empty()
+        self.findings.defects.is_empty()
     }
 
     /// Judges what became of the process, of its memory, and of the bystanders.
@@ -53,19 +51,19 @@ impl Row {
         match end {
             // That nobody was served any more needs no words then.
             Some(how) if memory.kills > 0 => {
-                self.defects.push(format!("the kernel killed it for its memory ({how})"));
+                self.findings.defects.push(format!("the kernel killed it for its memory ({how})"));
             }
             Some(how) => {
-                self.defects.push(format!("the process ended ({how})"));
-                self.notes.push(format!("its log ends with: {}", webhook.last_lines()));
+                self.findings.defects.push(format!("the process ended ({how})"));
+                self.findings.notes.push(format!("its log ends with: {}", webhook.last_lines()));
             }
             None => {
                 for (name, series) in observations.all() {
                     let limit = if name.starts_with('/') { PROBE_LIMIT } else { ADMISSION_LIMIT };
-                    self.defects.extend(defect(name, series, limit));
+                    self.findings.defects.extend(defect(name, series, limit));
                 }
                 if memory.usage.all > limit {
-                    self.defects.push(format!(
+                    self.findings.defects.push(format!(
                         "with {} MiB in buffers of sockets it uses {} MiB, over the limit where those count too",
                         mebibytes(memory.usage.sockets),
                         mebibytes(memory.usage.all)
@@ -73,9 +71,12 @@ impl Row {
                 }
             }
         }
-        self.defects.extend(webhook.panics().into_iter().take(1).map(|line| format!("it panicked: {line}")));
+        self.findings
+            .defects
+            .extend(webhook.panics().into_iter().take(1).map(|line| format!("it panicked: {line}")));
         if observations.lag > Duration::from_millis(200) {
-            self.notes
+            self.findings
+                .notes
                 .push(format!("the harness itself was late by up to {} ms", observations.lag.as_millis()));
         }
         self.observations = Some(observations);
@@ -103,66 +104,62 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// The table's head.
-pub const HEAD: Head = Head;
+/// Columns of numbers: what they are about together, and each.
+const COLUMNS: [(&str, &str); 10] = [
+    ("", "s"),
+    ("", "alive"),
+    ("", "kept"),
+    ("bystander", "new"),
+    ("ms", "reopen"),
+    ("probe", "worst"),
+    ("ms", "peak"),
+    ("MiB", "process"),
+    ("", "sockets"),
+    ("", "killed"),
+];
 
-/// The table's head.
-#[derive(Debug, Clone, Copy)]
-pub struct Head;
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<66} {:>9} {:>5} {:>23} {:>11} {:>23} {:>6}",
-            "", "", "", "bystander ms", "probe ms", "MiB", ""
-        )?;
-        write!(
-            f,
-            "{:<66} {:>9} {:>5} {:>7} {:>7} {:>7} {:>11} {:>7} {:>7} {:>7} {:>6}",
-            "attack",
-            "withstood",
-            "alive",
-            "kept",
-            "new",
-            "reopen",
-            "worst",
-            "peak",
-            "process",
-            "sockets",
-            "killed"
-        )
+/// A line of the table.
+fn line(name: &str, is_withstood: &str, cells: [String; COLUMNS.len()]) -> String {
+    let mut line = format!("{name:<74} {is_withstood:>9}");
+    for cell in cells {
+        // Writing to a text does not fail.
+        _ = write!(line, " {cell:>7}");
     }
+    line
+}
+
+/// The lines above the table.
+#[must_use]
+pub fn head() -> String {
+    let above = line("", "", COLUMNS.map(|(above, _)| above.to_owned()));
+    format!("{above}\n{}", line("attack", "withstood", COLUMNS.map(|(_, name)| name.to_owned())))
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes_or = |is: bool, no: &'static str| if is { "yes" } else { no };
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let milliseconds = |time: Duration| time.as_millis().to_string();
         let seen = self.observations.as_ref();
-        let probes = seen.map(|seen| seen.livez.worst.max(seen.readyz.worst));
-        let kept = seen.map(|seen| seen.kept.worst).or(self.time);
+        let time =
+            |pick: fn(&Observations) -> Duration| or_dash(seen.map(|it| pick(it).as_millis().to_string()));
         let bytes = |pick: fn(&Most) -> u64| or_dash(self.memory.as_ref().map(|it| mebibytes(pick(it))));
-        write!(
-            f,
-            "{:<66} {:>9} {:>5} {:>7} {:>7} {:>7} {:>11} {:>7} {:>7} {:>7} {:>6}",
-            self.name,
-            yes_or(self.is_withstood(), "NO"),
+        let cells = [
+            format!("{:.1}", self.took.as_secs_f64()),
             or_dash(self.is_alive.map(|is| yes_or(is, "NO").to_owned())),
-            or_dash(kept.map(milliseconds)),
-            or_dash(seen.map(|seen| milliseconds(seen.new.worst))),
+            time(|seen| seen.kept.worst),
+            time(|seen| seen.new.worst),
             or_dash(seen.map(|seen| seen.kept.reconnects.to_string())),
-            or_dash(probes.map(milliseconds)),
+            time(|seen| seen.livez.worst.max(seen.readyz.worst)),
             bytes(|most| most.peak),
             bytes(|most| most.resident),
             bytes(|most| most.usage.sockets),
             or_dash(self.memory.as_ref().map(|most| yes_or(most.kills > 0, "no").to_owned())),
-        )?;
-        for defect in &self.defects {
+        ];
+        f.write_str(&line(&self.name, yes_or(self.is_withstood(), "NO"), cells))?;
+        for defect in &self.findings.defects {
             write!(f, "\n    - {}", shortened(defect))?;
         }
-        for note in &self.notes {
+        for note in &self.findings.notes {
             write!(f, "\n    . {}", shortened(note))?;
         }
         Ok(())

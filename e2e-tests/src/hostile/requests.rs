@@ -1,7 +1,6 @@
 //! Attacks of one request: by a tenant, whose pods the API server sends, so from the bystanders' own address.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Bytes;
 use serde_json::json;
@@ -13,7 +12,7 @@ use super::shapes::{
     Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, empty_containers,
     shapes,
 };
-use super::wire::{PATH, PATIENCE, Reply, Source, Tally, ask, ask_once};
+use super::wire::{PATH, PATIENCE, Source, Tally, ask, ask_once};
 use super::{Attack, CLIENT_ID, Field, Findings, TENANT, timed};
 use crate::api_server::ApiServer;
 
@@ -27,7 +26,7 @@ const TOGETHER: usize = 20;
 /// A service account whose annotations are as long as Kubernetes lets them be.
 pub const LONG_ACCOUNT: &str = "long";
 
-/// All of them: each once more by many together.
+/// All of them: each one after the other, and then by many together.
 #[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
@@ -35,16 +34,21 @@ pub fn attacks() -> Vec<Attack> {
         add(&mut attacks, name, *make);
     }
     for shape in shapes() {
-        add(&mut attacks, &format!("7 MiB: {}", shape.name), move || (shape.make)(LARGEST));
+        attacks.push(Attack::new(format!("requests: 7 MiB: {}", shape.name), move |field| async move {
+            let body = (shape.make)(LARGEST).body();
+            let mut findings = one_after_the_other(field.clone(), body.clone()).await;
+            findings.extend(together(field, body).await);
+            findings
+        }));
     }
     attacks.push(
-        Attack::new("request: 500 containers, an account with 256 KiB of annotations", |field| {
+        Attack::new("requests: 500 containers, an account with 256 KiB of annotations", |field| {
             one_after_the_other(field, containers_of_account(500, LONG_ACCOUNT).body())
         })
         .prepared(add_long_account),
     );
     attacks.push(
-        Attack::new("request: 7 MiB of containers, an account with 256 KiB of annotations", |field| {
+        Attack::new("requests: 7 MiB of containers, an account with 256 KiB of annotations", |field| {
             one_after_the_other(field, containers_of_account(300_000, LONG_ACCOUNT).body())
         })
         .prepared(add_long_account),
@@ -52,8 +56,11 @@ pub fn attacks() -> Vec<Attack> {
     attacks
 }
 
+/// Something of an exact size, by name.
+pub type Exact = (&'static str, fn() -> Expensive);
+
 /// Those that were measured first, as they were.
-const EXACT: &[(&str, fn() -> Expensive)] = &[
+const EXACT: &[Exact] = &[
     ("65 KB: 21,600 empty containers", || empty_containers(21_600)),
     ("16,000 empty containers with their defaults", || defaulted_containers(16_000)),
     ("1 MB of opening brackets", || Expensive::Body("[".repeat(1_000_000).into_bytes())),
@@ -64,12 +71,12 @@ const EXACT: &[(&str, fn() -> Expensive)] = &[
 ];
 
 fn add(attacks: &mut Vec<Attack>, name: &str, make: impl Fn() -> Expensive + Copy + Send + Sync + 'static) {
-    attacks.push(Attack::new(format!("request: {name}"), move |field| {
-        one_after_the_other(field, make().body())
-    }));
-    attacks.push(Attack::new(format!("{TOGETHER} requests: {name}"), move |field| {
+    let one =
+        Attack::new(format!("requests: {name}"), move |field| one_after_the_other(field, make().body()));
+    let many = Attack::new(format!("requests: {name}, {TOGETHER} together"), move |field| {
         together(field, make().body())
-    }));
+    });
+    attacks.extend([one, many]);
 }
 
 fn add_long_account(api_server: &ApiServer) {
@@ -126,6 +133,3 @@ pub fn judge(tally: &Tally) -> Findings {
     let faults = tally.with_status(500);
     Findings::note(tally.to_string()).with((faults > 0).then(|| format!("{faults} answers have status 500")))
 }
-
-/// How long a request took, and what came of it.
-pub type Asked = (Duration, anyhow::Result<Reply>);

@@ -14,7 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
@@ -174,6 +174,15 @@ pub fn review(request: &str) -> Bytes {
     Bytes::from(review)
 }
 
+/// Sends bytes, as many as the other side takes; whether that was all.
+pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
+    let sent = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    sent.await.is_ok()
+}
+
 /// The path that an API server with the usual patience calls.
 pub const PATH: &str = "/mutate-v1-pod?timeout=10s";
 
@@ -247,6 +256,9 @@ pub async fn read_reply(reader: &mut (impl AsyncRead + Unpin)) -> Result<Reply> 
     Ok((status, body))
 }
 
+/// How many handshakes begin in a second: what two processors can do beside the rest.
+pub const HANDSHAKES: u32 = 1_500;
+
 /// Reads until the other side closes.
 pub async fn hold(mut stream: impl AsyncRead + Unpin) {
     let mut sink = [0; 4096];
@@ -274,7 +286,7 @@ where
                 members.spawn(member(begun));
                 begun += 1;
                 if begun == count {
-                    end = latest.min(Instant::now() + field.duration / 2);
+                    end = latest.min(Instant::now() + field.duration / 3);
                 }
             }
         }

@@ -249,7 +249,8 @@ mod tests {
     #[tokio::test]
     async fn what_the_api_server_says_is_passed_on() {
         let accounts = accounts(1, || async {
-            let text = r#"{"metadata":{"annotations":{"azure.workload.identity/client-id":"c","other":"x"}}}"#;
+            let text =
+                r#"{"metadata":{"annotations":{"azure.workload.identity/client-id":"c","other":"x"}}}"#;
             Ok(http::Response::new(Body::from(text.as_bytes().to_vec())))
         });
         let ServiceAccountLookup::Found(account) = found(accounts.find("ns", "a")).await else { panic!() };
@@ -259,9 +260,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
-        let accounts = accounts(1, || async {
-            Ok(http::Response::new(Body::from(vec![b' '; LARGEST_METADATA + 1])))
-        });
+        let accounts =
+            accounts(1, || async { Ok(http::Response::new(Body::from(vec![b' '; LARGEST_METADATA + 1]))) });
         let ServiceAccountLookup::Failed(reason) = found(accounts.find("ns", "a")).await else { panic!() };
         assert!(reason.contains("length limit exceeded"), "{reason}");
     }
