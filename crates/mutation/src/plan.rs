@@ -234,9 +234,8 @@ fn warn_of_container(
     warnings: &mut Vec<Warning>,
 ) {
     for variable in container.env() {
-        let injected = environment.value(&variable.name);
-        let is_other = |own: &str| injected.is_some_and(|injected| injected != own);
-        if variable.value().is_some_and(is_other) {
+        let Some(injected) = environment.value(&variable.name) else { continue };
+        if variable.value().is_some_and(|own| own != injected) {
             warn(|| Warning::variable_kept(subject, &container.name, &variable.name), warnings);
         }
     }

@@ -130,7 +130,7 @@ pub struct Mounts<'a>(Option<Inner<'a>>);
 pub struct EnvView<'a> {
     /// The variable's name.
     pub name: Cow<'a, str>,
-    value: Cow<'a, str>,
+    literal: Option<Value<'a>>,
     has_source: bool,
 }
 
@@ -477,15 +477,19 @@ impl<'a> EnvView<'a> {
     fn read(variable: Value<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
             name: variable.text_or_empty("name")?,
-            value: variable.text_or_empty("value")?,
+            // Its text only where it is asked for: it may be long, and full of escapes.
+            literal: variable.get("value").map(Value::string).transpose()?,
             has_source: variable.get("valueFrom").is_some(),
         })
     }
 
     /// The variable's literal value, empty when it has none; none when the value comes from elsewhere.
     #[must_use]
-    pub fn value(&self) -> Option<&str> {
-        (!self.has_source).then_some(&*self.value)
+    pub fn value(&self) -> Option<Cow<'a, str>> {
+        if self.has_source {
+            return None;
+        }
+        Some(self.literal.and_then(|value| value.text().ok()).unwrap_or_default())
     }
 }
 

@@ -1,26 +1,31 @@
 //! Strings with backslashes in them.
 
 /// Resolves escapes. Half a surrogate pair becomes U+FFFD, as Go has it.
+///
+/// Byte by byte: a string may be nothing but escapes, and seven megabytes long.
 pub(super) fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
     let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, escaped)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let mut characters = escaped.chars();
-        let character = characters.next();
-        rest = characters.as_str();
-        plain.push(match character {
-            Some('b') => '\u{8}',
-            Some('f') => '\u{c}',
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some('t') => '\t',
-            Some('u') => {
-                let first = code_unit(&mut rest);
-                let mut second = rest.strip_prefix("\\u").unwrap_or_default();
-                match (first, code_unit(&mut second)) {
+    let mut at = 0;
+    while let Some(length) = bytes.get(at..).unwrap_or_default().iter().position(|byte| *byte == b'\\') {
+        plain.push_str(text.get(at..at + length).unwrap_or_default());
+        at += length + 2;
+        plain.push(match bytes.get(at - 1) {
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                let first = code_unit(bytes, at);
+                at += 4;
+                let second = match bytes.get(at..at + 2) {
+                    Some(b"\\u") => code_unit(bytes, at + 2),
+                    _ => 0,
+                };
+                match (first, second) {
                     (0xd800..=0xdbff, low @ 0xdc00..=0xdfff) => {
-                        rest = second;
+                        at += 6;
                         let pair = 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00);
                         char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER)
                     }
@@ -28,17 +33,17 @@ pub(super) fn unescape(text: &str) -> String {
                 }
             }
             // A quote, a backslash or a slash stands for itself; nothing else can follow.
-            Some(other) => other,
+            Some(other) => char::from(*other),
             None => char::REPLACEMENT_CHARACTER,
         });
     }
-    plain.push_str(rest);
+    plain.push_str(text.get(at..).unwrap_or_default());
     plain
 }
 
-/// Takes four hexadecimal digits off the text.
-fn code_unit(text: &mut &str) -> u32 {
-    let Some((digits, rest)) = text.split_at_checked(4) else { return u32::MAX };
-    *text = rest;
-    u32::from_str_radix(digits, 16).unwrap_or(u32::MAX)
+/// The number that the four hexadecimal digits at `at` stand for.
+fn code_unit(bytes: &[u8], at: usize) -> u32 {
+    let digits = bytes.get(at..at + 4).unwrap_or_default();
+    let digit = |number: u32, byte: &u8| Some(number << 4 | char::from(*byte).to_digit(16)?);
+    digits.iter().try_fold(0, digit).unwrap_or(u32::MAX)
 }

@@ -254,6 +254,14 @@ impl<'a> Value<'a> {
         if self.is_array() { Ok(self) } else { self.wrong("a list") }
     }
 
+    /// This value if it is a string.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn string(self) -> Result<Self, TypeError<'a>> {
+        if self.starts_with(b'"') { Ok(self) } else { self.wrong("a string") }
+    }
+
     /// The string.
     ///
     /// # Errors
