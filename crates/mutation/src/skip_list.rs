@@ -26,14 +26,14 @@ impl<'a> SkipList<'a> {
         for container in containers {
             names.push((container, false));
         }
-        let mut skip_list = Self { containers: names.into_sorted_vec(), list };
+        let mut containers = names.into_sorted_vec();
+        // Containers may share a name, if only the empty one.
+        containers.dedup();
+        let mut skip_list = Self { containers, list };
         // An empty name in the list skips a container without a name, as upstream's does.
         for name in list.split(SEPARATORS).map(str::trim) {
-            let first = skip_list.containers.partition_point(|(container, _)| *container < name);
-            for (container, is_skipped) in skip_list.containers.iter_mut().skip(first) {
-                if *container != name || *is_skipped {
-                    break;
-                }
+            let found = skip_list.containers.binary_search_by(|(container, _)| (*container).cmp(name));
+            if let Some((_, is_skipped)) = found.ok().and_then(|found| skip_list.containers.get_mut(found)) {
                 *is_skipped = true;
             }
         }

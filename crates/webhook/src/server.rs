@@ -225,18 +225,20 @@ async fn respond(
     connection: &Arc<Connection>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    if request.uri().path() != PATH {
+    let arrival = Instant::now();
+    let (head, mut body) = request.into_parts();
+    if head.uri.path() != PATH {
+        discard(body, shared.limits).await;
         let why = format!("there is nothing here; the webhook is at {PATH}");
         return text(connection, StatusCode::NOT_FOUND, why);
     }
-    if request.method() != Method::POST {
+    if head.method != Method::POST {
+        discard(body, shared.limits).await;
         let why = "an admission review is sent by POST".to_owned();
         let mut response = text(connection, StatusCode::METHOD_NOT_ALLOWED, why);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let arrival = Instant::now();
-    let (head, mut body) = request.into_parts();
     // A fault in one answer must not end the others.
     let answered =
         AssertUnwindSafe(answer(shared, connection, &head, &mut body, arrival)).catch_unwind().await;
