@@ -46,9 +46,11 @@ impl Limits {
     pub fn within(memory: u64) -> Self {
         let connections = (memory / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let request_memory = in_memory(memory / 8 * 3);
         Self {
-            request_memory: in_memory(memory / 8 * 3),
-            body_bytes: 7 * 1024 * 1024,
+            request_memory,
+            // A review of the largest object that an API server takes, 3 MiB, with room for what it fills in.
+            body_bytes: request_memory.min(7 * 1024 * 1024),
             header_bytes: 16 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
@@ -65,5 +67,21 @@ impl Default for Limits {
     /// The limits for the container that this process is in.
     fn default() -> Self {
         Self::within(memory::container_limit().unwrap_or(USUAL_MEMORY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn limits_follow_from_the_memory() {
+        const MIB: usize = 1024 * 1024;
+        let chart = Limits::within(64 << 20);
+        assert_eq!((chart.request_memory, chart.body_bytes, chart.connections), (24 * MIB, 7 * MIB, 256));
+        let small = Limits::within(16 << 20);
+        assert_eq!((small.request_memory, small.body_bytes, small.connections), (6 * MIB, 6 * MIB, 64));
+        let large = Limits::within(64 << 30);
+        assert_eq!((large.body_bytes, large.connections), (7 * MIB, 4096));
     }
 }
