@@ -215,10 +215,10 @@ fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
 fn warn_of_skip_list(subject: &str, skip_list: &SkipList<'_>, warnings: &mut Vec<Warning>) {
     let mut told: Vec<&str> = Vec::new();
     for name in skip_list.unknown_names() {
-        if warnings.len() >= MOST_WARNINGS {
+        // An annotation has room for a hundred thousand names: the same one, or such that print alike and make one warning.
+        if warnings.len() >= MOST_WARNINGS || told.len() >= MOST_WARNINGS {
             break;
         }
-        // An annotation has room for a hundred thousand times the same name.
         if !told.contains(&name) {
             told.push(name);
             warn(|| Warning::skipped_container_unknown(subject, name), warnings);

@@ -59,13 +59,9 @@ impl ServiceAccount {
         account
     }
 
-    /// The annotations that end up in pods, by key.
+    /// The annotations whose text ends up in pods, by key.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let annotations = [
-            (CLIENT_ID_ANNOTATION, &self.client_id),
-            (TENANT_ID_ANNOTATION, &self.tenant_id),
-            (TOKEN_EXPIRATION_ANNOTATION, &self.token_expiration),
-        ];
+        let annotations = [(CLIENT_ID_ANNOTATION, &self.client_id), (TENANT_ID_ANNOTATION, &self.tenant_id)];
         annotations.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)))
     }
 

@@ -1,7 +1,7 @@
 //! What a caller sends is bounded, and who meets a bound is told which.
 
 // Helpers of tests are tests to a reader, but not to the lint.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use azwi_mutation::{
     Admission, AdmissionRequest, Answer, Config, Json, MOST_REQUEST_VALUES, ServiceAccount,
@@ -166,4 +166,30 @@ fn long_lists_meet_long_lists_without_a_product() {
         "spec": {"containers": containers}});
     let mutation = answer_with(&request("ns", &pod.to_string()), ServiceAccount::default()).unwrap();
     assert_eq!(mutation.warnings.len(), 20);
+}
+
+#[test]
+fn skip_names_that_print_alike_are_one_warning_and_no_search() {
+    let letters: Vec<char> = ('\u{1}'..='\u{8}').collect();
+    let name = |number: usize| (0..5).map(|place| letters[number >> (3 * place) & 7]).collect::<String>();
+    let names: Vec<String> = (0..30_000).map(name).collect();
+    let pod = json!({"metadata": {"name": "p", "labels": serde_json::from_str::<Value>(LABELS).unwrap(),
+        "annotations": {"azure.workload.identity/skip-containers": names.join(";")}},
+        "spec": {"containers": [{"name": "c"}]}});
+    let mutation = answer_with(&request("ns", &pod.to_string()), ServiceAccount::default()).unwrap();
+    let unknown = mutation.warnings.iter().filter(|warning| warning.to_string().starts_with("AZWI006"));
+    assert_eq!(unknown.count(), 1);
+}
+
+#[test]
+fn an_expiration_of_the_service_account_that_does_not_count_may_be_anything() {
+    let pod = format!(
+        r#"{{"metadata":{{"name":"p","labels":{LABELS},"annotations":{{"azure.workload.identity/service-account-token-expiration":"4000"}}}},"spec":{{"containers":[{{}}]}}}}"#
+    );
+    let long = "1".repeat(10_000);
+    let account = ServiceAccount::new(
+        [],
+        [("azure.workload.identity/service-account-token-expiration", long.as_str())],
+    );
+    assert!(answer_with(&request("ns", &pod), account).is_ok());
 }
