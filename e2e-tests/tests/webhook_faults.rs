@@ -417,11 +417,11 @@ async fn callers_who_hang_up_are_not_counted_as_in_flight() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_body_goes_when_its_memory_is_needed() {
     let certificate = new_certificate().unwrap();
-    let flags = ["--max-body", "1000000", "--request-memory", "1000000"];
+    let flags = ["--max-body", "800000", "--request-memory", "1000000"];
     let webhook = WebhookProcess::start(&api_server(), &certificate, &flags).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
     let mut stalled = caller.stream().await.unwrap();
-    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 900000\r\n\r\n";
+    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 800000\r\n\r\n";
     stalled.write_all(head.as_bytes()).await.unwrap();
     stalled.flush().await.unwrap();
     let large = format!("{}{}", review(), " ".repeat(200_000));

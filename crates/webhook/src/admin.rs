@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -116,6 +116,8 @@ async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observe
         let mut response = Response::new(Full::new(Bytes::from(answer.text)));
         *response.status_mut() = answer.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
+        // One page for each connection: metrics cost the thread that answers probes, and requests could be sent in heaps.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         // The time to the next request begins, and with it that for reading this answer.
         connection.enter(State::Idle);
         Ok::<_, Infallible>(response)

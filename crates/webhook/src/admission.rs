@@ -10,9 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::connections::{Connection, State};
+use crate::connections::{Connection, Share, State};
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{Review, index, write_answer};
+use crate::review::{Review, answer_size, index, write_answer};
 use crate::service_accounts::{Lookup, ServiceAccounts};
 use crate::telemetry::Throttle;
 
@@ -74,6 +74,9 @@ impl Admissions {
 
     /// Answers a review. `patience` is how long the API server waits from `arrival` on.
     ///
+    /// The share is the answer's: it was taken before the answer was written, and never waited for, because what the answer
+    /// is made from is in memory already.
+    ///
     /// # Errors
     /// The body is no review, or there is no memory for it.
     pub async fn answer(
@@ -82,7 +85,7 @@ impl Admissions {
         connection: &Arc<Connection>,
         arrival: Instant,
         patience: Duration,
-    ) -> Result<String, Unanswered> {
+    ) -> Result<(String, Share), Unanswered> {
         let text = std::str::from_utf8(body)
             .map_err(|error| Unanswered::Unreadable(format!("the body is not UTF-8: {error}")))?;
         let json = index(text).map_err(|problem| Unanswered::Unreadable(format!("the body is {problem}")))?;
@@ -92,36 +95,47 @@ impl Admissions {
         let (answer, reason) = match azwi_mutation::admit(&review.request, &config) {
             Admission::Answered(answer) => (answer, "no_lookup"),
             Admission::Pending(pending) => {
-                match self.service_accounts.find(pending.namespace(), pending.service_account_name()) {
+                let (namespace, name) = (pending.namespace(), pending.service_account_name());
+                match self.service_accounts.find(namespace, name) {
                     Lookup::Known(account) => {
                         self.metrics.looked_up("cache", "found");
                         (pending.answer(ServiceAccountLookup::Found(account)), "found")
                     }
-                    Lookup::TooMany => (self.shed(pending), "shed"),
-                    Lookup::Read(read) => {
+                    Lookup::Read(_) | Lookup::TooMany => {
                         // While others are answered, this one keeps what was made of its body.
-                        let waiting = json.index_bytes() * VIEWS_PER_INDEX;
-                        let _share = connection.reserve(waiting).await.ok_or(Unanswered::NoMemory)?;
-                        // Counted down also when the caller hangs up and this is dropped.
-                        let _in_flight = Counted::new(&self.metrics.in_flight);
+                        let kept = json.index_bytes() * VIEWS_PER_INDEX;
+                        let _share = connection.reserve_now(kept).ok_or(Unanswered::NoMemory)?;
                         connection.enter(State::Waiting);
-                        let found = ServiceAccounts::wait_for(read, deadline).await;
+                        let waited = self.wait_for_account(pending, deadline).await;
                         connection.enter(State::Answering);
-                        self.answered_by(pending, found)
+                        waited
                     }
                 }
             }
         };
+        let size = answer_size(&answer) + review.request.uid.len();
+        let share = connection.reserve_now(size).ok_or(Unanswered::NoMemory)?;
         self.record(&review, connection, &answer, reason, arrival);
-        write_answer(&review.api_version, &review.request.uid, &answer)
-            .map_err(|error| Unanswered::Unreadable(error.to_string()))
+        let text = write_answer(&review.api_version, &review.request.uid, &answer)
+            .map_err(|error| Unanswered::Unreadable(error.to_string()))?;
+        Ok((text, share))
     }
 
-    fn answered_by(
+    async fn wait_for_account(
         &self,
         pending: PendingAdmission<'_>,
-        found: ServiceAccountLookup,
+        deadline: Instant,
     ) -> (Answer, &'static str) {
+        let (namespace, name) = (pending.namespace(), pending.service_account_name());
+        let found = match self.service_accounts.find_or_wait(namespace, name, deadline).await {
+            Lookup::Known(account) => ServiceAccountLookup::Found(account),
+            Lookup::Read(read) => {
+                // Counted down also when the caller hangs up and this is dropped.
+                let _in_flight = Counted::new(&self.metrics.in_flight);
+                ServiceAccounts::wait_for(read, deadline).await
+            }
+            Lookup::TooMany => return (self.shed(pending), "shed"),
+        };
         let reason = match &found {
             ServiceAccountLookup::Found(_) => "found",
             ServiceAccountLookup::Missing => "missing",

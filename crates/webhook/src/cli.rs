@@ -243,32 +243,34 @@ impl CertificateArguments {
 struct LimitArguments {
     /// Memory of all requests together in bytes: bodies, and answers until they are sent. Beyond it the oldest request is
     /// dropped, or the new one answered at once with status 503 [default: three eighths of the container's memory limit].
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_memory, hide_default_value = true)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_memory, hide_default_value = true,
+        value_parser = bytes)]
     request_memory: usize,
     /// Largest body of a request in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes, value_parser = bytes)]
     max_body: usize,
     /// Largest head of a request in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
     max_header: usize,
     /// How long a connection is kept that has not sent a review.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     header_timeout: Duration,
     /// How long a client may take for a request's body.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     body_timeout: Duration,
     /// How long a TLS handshake may take.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     handshake_timeout: Duration,
     /// How long a client may take to read an answer.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     write_timeout: Duration,
     /// How long a request may take where the API server does not say by ?timeout=.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     request_timeout: Duration,
     /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 256 in
     /// 64 MiB].
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true,
+        value_parser = connections)]
     max_connections: usize,
     /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more are answered at
     /// once with code 503.
@@ -281,6 +283,17 @@ const LONGEST: &str = "87600h";
 
 fn duration(text: &str) -> Result<Duration, String> {
     duration_from("0s", text)
+}
+
+/// A limit in bytes: what is smaller than the smallest review answers nothing.
+fn bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| (1024..=1 << 40).contains(bytes));
+    bytes.ok_or_else(|| "a limit is a number of bytes without a unit, at least 1024".to_owned())
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    let connections = text.parse().ok().filter(|connections| (1..=65_536).contains(connections));
+    connections.ok_or_else(|| "a number of connections is from 1 to 65536".to_owned())
 }
 
 fn life(text: &str) -> Result<Duration, String> {
@@ -394,9 +407,10 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     let settings = arguments.settings.resolve(arguments.log_level.as_deref())?;
     arguments.certificates.check_lives()?;
     let limits = arguments.limits;
-    if limits.request_memory < limits.max_body {
+    if limits.request_memory / 8 * 7 < limits.max_body {
         bail!(
-            "--max-body is {} bytes, but all requests together may have only {} (--request-memory); one of them has to change",
+            "--max-body is {} bytes, but one body may have at most seven eighths of --request-memory, which is {}; one of them has \
+             to change",
             limits.max_body,
             limits.request_memory
         );
@@ -456,6 +470,9 @@ mod tests {
         for (line, problem) in [
             ("--bogus", "unexpected argument '--bogus' found"),
             ("--max-body x", "invalid value 'x' for '--max-body"),
+            ("--max-body 7MiB", "without a unit"),
+            ("--max-connections 0", "from 1 to 65536"),
+            ("--write-timeout 0s", "invalid value '0s' for '--write-timeout"),
             ("inject", "required arguments were not provided: --filename <FILE>"),
         ] {
             let arguments = format!("azwi-webhook {line}");

@@ -27,6 +27,8 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
+use crate::telemetry::Throttle;
+
 /// A connection that has sent a review is kept so long for the next one. Go keeps it for 90 seconds, and would lose the
 /// request that meets our close.
 const KEPT_FOR: Duration = Duration::from_mins(2);
@@ -34,6 +36,8 @@ const KEPT_FOR: Duration = Duration::from_mins(2);
 const GRACE: Duration = Duration::from_millis(100);
 /// A connection that has not sent a review within this had time to.
 const YOUTH: Duration = Duration::from_secs(1);
+/// Bodies and answers up to this size, in bytes, have a part of the memory for themselves.
+const SMALL: usize = 64 * 1024;
 /// How long a dropped connection may take to be gone; the runtime has to come by once.
 const CLEARING: Duration = Duration::from_secs(1);
 /// How long nothing is accepted when the system is out of files.
@@ -58,10 +62,13 @@ pub struct Connections {
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
     next_id: AtomicU64,
     memory_left: AtomicUsize,
+    /// Memory that those who wait were promised of what is leaving.
+    memory_promised: AtomicUsize,
     /// Told when a connection ends or gives memory back.
     freed: Notify,
     started: Instant,
     evicted: Counter,
+    accept_errors: Throttle,
 }
 
 /// What a connection is doing.
@@ -165,9 +172,11 @@ impl Connections {
             entries: Mutex::default(),
             next_id: AtomicU64::new(0),
             memory_left: AtomicUsize::new(allowance.memory),
+            memory_promised: AtomicUsize::new(0),
             freed: Notify::new(),
             started: Instant::now(),
             evicted,
+            accept_errors: Throttle::default(),
         })
     }
 
@@ -186,7 +195,11 @@ impl Connections {
                 // The caller is gone already.
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    warn!(%error, "connections cannot be accepted; the next try follows");
+                    // Out of files, mostly: one that is not needed gives its own.
+                    self.make_place();
+                    if let Some(unlogged) = self.accept_errors.next() {
+                        warn!(%error, unlogged, "connections cannot be accepted; the next try follows");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -270,31 +283,51 @@ impl Connections {
         true
     }
 
-    /// Sees to it that so much memory will be free soon; false if it cannot be.
-    fn make_room(&self, bytes: usize, asker: u64) -> bool {
+    /// Sees to it that so much memory will be free soon; nothing if it cannot be.
+    fn make_room(&self, bytes: usize, asker: u64) -> Option<Promise<'_>> {
         let entries = self.entries();
         let held = |entry: &Entry| entry.memory.load(Ordering::Relaxed);
         let leaving: usize =
             entries.values().filter(|entry| entry.is_leaving()).map(|entry| held(entry)).sum();
-        let mut coming = self.memory_left.load(Ordering::Relaxed) + leaving;
+        let coming = self.memory_left.load(Ordering::Relaxed) + leaving;
+        let mut coming = coming.saturating_sub(self.memory_promised.load(Ordering::Relaxed));
+        let needed = bytes + self.kept_for_small(bytes);
         let old = self.now().saturating_sub(millis(GRACE));
-        while coming < bytes {
+        while coming < needed {
             let since = |entry: &Entry| entry.memory_since.load(Ordering::Relaxed);
+            // A body that is still claimed rather than sent is no reason to turn a smaller one away, however young it is.
+            let claims = |entry: &Entry| entry.state().0 == State::Reading && held(entry) > bytes;
             let may_go = |entry: &Entry| {
-                held(entry) > 0 && since(entry) <= old && entry.id != asker && !entry.is_leaving()
+                held(entry) > 0
+                    && entry.id != asker
+                    && !entry.is_leaving()
+                    && (since(entry) <= old || claims(entry))
+            };
+            // Bodies first, then answers that are not read; who waits for the API server can do nothing about it.
+            let order = |entry: &Entry| match entry.state().0 {
+                State::Reading | State::Idle => 0,
+                State::Writing => 1,
+                State::Answering | State::Waiting => 2,
             };
             let candidates = entries.values().filter(|entry| may_go(entry));
-            let Some(victim) = candidates.min_by_key(|entry| (since(entry), entry.id)) else { return false };
+            let victim = candidates.min_by_key(|entry| (order(entry), since(entry), entry.id))?;
             coming += held(victim);
             victim.evict();
             self.evicted.inc();
         }
-        true
+        Some(Promise::new(&self.memory_promised, bytes))
     }
 
     fn take_memory(&self, bytes: usize) -> bool {
-        let taken = |left: usize| left.checked_sub(bytes);
+        let kept = self.kept_for_small(bytes);
+        let taken = |left: usize| left.checked_sub(bytes).filter(|left| *left >= kept);
         self.memory_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// What a share of this size has to leave: an eighth of all is for small ones, as most reviews and answers are, whatever
+    /// large ones take.
+    fn kept_for_small(&self, bytes: usize) -> usize {
+        if bytes > SMALL { self.allowance.memory / 8 } else { 0 }
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
@@ -369,10 +402,14 @@ impl Connection {
         }
     }
 
-    /// Memory for a request of this connection, for which another's may have to go; none if there is no room.
+    /// Memory for a request of this connection, for which another's may have to go; none if there is no room. Only for what is
+    /// not in memory yet, because it may wait.
     pub async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let connections = &self.connections;
         if !connections.take_memory(bytes) {
+            if bytes + connections.kept_for_small(bytes) > connections.allowance.memory {
+                return None;
+            }
             let cleared = async {
                 loop {
                     let mut freed = pin!(connections.freed.notified());
@@ -380,9 +417,7 @@ impl Connection {
                     if connections.take_memory(bytes) {
                         return true;
                     }
-                    if bytes > connections.allowance.memory || !connections.make_room(bytes, self.entry.id) {
-                        return false;
-                    }
+                    let Some(_promise) = connections.make_room(bytes, self.entry.id) else { return false };
                     freed.await;
                 }
             };
@@ -390,10 +425,26 @@ impl Connection {
                 return None;
             }
         }
+        Some(self.share(bytes))
+    }
+
+    /// As [`Connection::reserve`], at once or not at all. What has to go for it goes, and will be missed by nobody who comes
+    /// later.
+    #[must_use]
+    pub fn reserve_now(self: &Arc<Self>, bytes: usize) -> Option<Share> {
+        if !self.connections.take_memory(bytes) {
+            _ = self.connections.make_room(bytes, self.entry.id);
+            return None;
+        }
+        Some(self.share(bytes))
+    }
+
+    fn share(self: &Arc<Self>, bytes: usize) -> Share {
+        let connections = &self.connections;
         if self.entry.memory.fetch_add(bytes, Ordering::Relaxed) == 0 {
             self.entry.memory_since.store(connections.now(), Ordering::Relaxed);
         }
-        Some(Share { connection: Arc::clone(self), bytes })
+        Share { connection: Arc::clone(self), bytes }
     }
 }
 
@@ -401,6 +452,22 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.connections.entries().remove(&self.entry.id);
         self.connections.freed.notify_waiters();
+    }
+}
+
+/// Memory that is promised to one who waits, for as long as he does.
+struct Promise<'a>(&'a AtomicUsize, usize);
+
+impl<'a> Promise<'a> {
+    fn new(promised: &'a AtomicUsize, bytes: usize) -> Self {
+        promised.fetch_add(bytes, Ordering::Relaxed);
+        Self(promised, bytes)
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -560,6 +627,48 @@ mod tests {
         assert!(third.reserve(101).await.is_none(), "more than there is");
         drop(second_share);
         assert!(third.reserve(100).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn small_ones_have_memory_that_large_ones_do_not_get() {
+        let connections = connections(9, 16 * SMALL);
+        let (large, small) = (open(&connections, 1).await, open(&connections, 2).await);
+        assert!(large.reserve(15 * SMALL).await.is_none(), "an eighth is kept");
+        let _most = large.reserve(14 * SMALL).await.unwrap();
+        large.enter(State::Answering);
+        assert!(small.reserve(SMALL).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_gives_way_to_a_smaller_one_however_young_it_is() {
+        let connections = connections(9, 2 * SMALL);
+        let (claim, small) = (open(&connections, 1).await, open(&connections, 2).await);
+        claim.enter(State::Reading);
+        let claimed = claim.reserve(SMALL).await.unwrap();
+        let claimed_too = claim.reserve(SMALL).await.unwrap();
+        let let_go = tokio::spawn(async move {
+            while !claim.entry.is_leaving() {
+                tokio::task::yield_now().await;
+            }
+            drop((claim, claimed, claimed_too));
+        });
+        assert!(small.reserve(100).await.is_some());
+        let_go.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_leaving_is_promised_once() {
+        let connections = connections(9, 100);
+        let holder = open(&connections, 1).await;
+        let share = holder.reserve(100).await.unwrap();
+        tokio::time::advance(GRACE).await;
+        let first = connections.make_room(60, 2).unwrap();
+        assert!(connections.make_room(60, 3).is_none(), "what is left of it does not do for another");
+        drop(first);
+        assert!(connections.make_room(60, 3).is_some());
+        assert!(holder.reserve_now(1).is_none(), "it does not wait");
+        drop(share);
+        assert!(holder.reserve_now(1).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -50,7 +50,8 @@ impl Limits {
         Self {
             request_memory,
             // A review of the largest object that an API server takes, 3 MiB, with room for what it fills in.
-            body_bytes: request_memory.min(7 * 1024 * 1024),
+            // An eighth of all is kept for small ones.
+            body_bytes: (request_memory / 8 * 7).min(7 * 1024 * 1024),
             header_bytes: 16 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
@@ -80,7 +81,10 @@ mod tests {
         let chart = Limits::within(64 << 20);
         assert_eq!((chart.request_memory, chart.body_bytes, chart.connections), (24 * MIB, 7 * MIB, 256));
         let small = Limits::within(16 << 20);
-        assert_eq!((small.request_memory, small.body_bytes, small.connections), (6 * MIB, 6 * MIB, 64));
+        assert_eq!(
+            (small.request_memory, small.body_bytes, small.connections),
+            (6 * MIB, 6 * MIB / 8 * 7, 64)
+        );
         let large = Limits::within(64 << 30);
         assert_eq!((large.body_bytes, large.connections), (7 * MIB, 4096));
     }

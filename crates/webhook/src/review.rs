@@ -113,13 +113,31 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<Str
         _ => None,
     };
     // Most answers without their patch are shorter than this.
-    let mut json = Vec::with_capacity(1024 + patch.map_or(0, |patch| patch.json_length().div_ceil(3) * 4));
+    let mut json = Vec::with_capacity(1024 + patch.map_or(0, encoded_length));
     serde_json::to_writer(&mut json, &ReviewAnswer { kind: "AdmissionReview", api_version, response })?;
     let mut text = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
     if let Some(patch) = patch {
         add_patch(patch, &mut text);
     }
     Ok(text)
+}
+
+/// How large an answer will be at most, in bytes, its uid left out: known before it is written.
+#[must_use]
+pub fn answer_size(answer: &Answer) -> usize {
+    /// What is around message, warnings and patch.
+    const FRAME: usize = 1024;
+    /// A sentence as JSON: cut to a length, and without control characters to escape.
+    const SENTENCE: usize = 1024;
+    FRAME
+        + match answer {
+            Ok(mutation) => encoded_length(&mutation.patch) + SENTENCE * mutation.warnings.len(),
+            Err(denial) => 2 * denial.message.len(),
+        }
+}
+
+fn encoded_length(patch: &Patch) -> usize {
+    patch.json_length().div_ceil(3) * 4
 }
 
 /// Puts the patch into an answer's text as the response's last fields. Base64 has nothing to escape, and `serde_json` would

@@ -42,7 +42,7 @@ pub const PATH: &str = "/mutate-v1-pod";
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, its certificates are a few more,
 /// and its first request may follow at once.
-const LONGEST_HANDSHAKE: usize = 24 * 1024;
+const LONGEST_HANDSHAKE: usize = 48 * 1024;
 /// What is encrypted of an answer and waits to be sent.
 const TLS_BUFFER: usize = 16 * 1024;
 /// The smallest buffer for a request's head that the HTTP library takes.
@@ -281,25 +281,20 @@ async fn answer(
     let patience = timeout.unwrap_or(shared.limits.request_time);
     let length = body_length(body, shared.limits)?;
     connection.enter(State::Reading);
-    let share = reserve(shared, connection, length).await?;
+    let share = connection.reserve(length).await.ok_or_else(|| no_memory(shared))?;
     let body = read_body(body, length, shared.limits).await?;
     connection.enter(State::Answering);
     let answered = shared.admissions.answer(&body, connection, arrival, patience).await;
     drop((body, share));
-    let answer = match answered {
-        Ok(answer) => answer,
+    let answered = match answered {
+        Ok(answered) => answered,
         Err(Unanswered::Unreadable(why)) => {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "unreadable", why));
         }
         Err(Unanswered::NoMemory) => return Err(no_memory(shared)),
     };
     connection.has_sent_review();
-    let share = reserve(shared, connection, answer.len()).await?;
-    Ok((answer, share))
-}
-
-async fn reserve(shared: &Shared, connection: &Arc<Connection>, bytes: usize) -> Result<Share, Refusal> {
-    connection.reserve(bytes).await.ok_or_else(|| no_memory(shared))
+    Ok(answered)
 }
 
 fn no_memory(shared: &Shared) -> Refusal {

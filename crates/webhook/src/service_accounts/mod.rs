@@ -3,6 +3,7 @@
 mod cache;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use kube::api::GetParams;
 use kube::client::Body;
 use kube::core::{PartialObjectMeta, Request, Status};
 use kube::{Client, Resource as _};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -27,6 +29,8 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 const LARGEST_METADATA: usize = 1024 * 1024;
 /// How long a read may take before another one may have its place.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a place for a read is waited for.
+const WAIT: Duration = Duration::from_millis(900);
 /// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others.
 const NAMESPACES_SHARE: usize = 8;
 
@@ -37,6 +41,8 @@ pub struct ServiceAccounts {
     most_reads: usize,
     /// Reads under way, by namespace and name. A failure is told to those who wait and then forgotten.
     reads: Mutex<HashMap<Key, UnderWay>>,
+    /// Told when a read has ended.
+    ended: Notify,
 }
 
 /// Namespace and name.
@@ -65,7 +71,7 @@ impl ServiceAccounts {
     /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most.
     #[must_use]
     pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize) -> Self {
-        Self { cache, client, most_reads, reads: Mutex::default() }
+        Self { cache, client, most_reads, reads: Mutex::default(), ended: Notify::new() }
     }
 
     /// The cache.
@@ -84,11 +90,14 @@ impl ServiceAccounts {
         if let Some(under_way) = reads.get(&key) {
             return Lookup::Read(under_way.read.clone());
         }
-        let in_namespace = reads.keys().filter(|(other, _)| other == namespace).count();
-        if in_namespace >= self.most_reads.div_ceil(NAMESPACES_SHARE) {
+        let in_namespace = |key: &Key| key.0 == namespace;
+        let share = self.most_reads.div_ceil(NAMESPACES_SHARE);
+        if reads.keys().filter(|key| in_namespace(key)).count() >= share
+            && !give_up_oldest(&mut reads, in_namespace)
+        {
             return Lookup::TooMany;
         }
-        if reads.len() >= self.most_reads && !give_up_oldest(&mut reads) {
+        if reads.len() >= self.most_reads && !give_up_oldest(&mut reads, |_| true) {
             return Lookup::TooMany;
         }
         let began = Instant::now();
@@ -114,6 +123,20 @@ impl ServiceAccounts {
         Lookup::Read(read)
     }
 
+    /// As [`ServiceAccounts::find`], but waits for a place a little: mostly reads end within milliseconds, and whoever is turned
+    /// away may be a pod that starts without the identity that its service account would give it.
+    pub async fn find_or_wait(self: &Arc<Self>, namespace: &str, name: &str, deadline: Instant) -> Lookup {
+        let deadline = deadline.min(Instant::now() + WAIT);
+        loop {
+            let mut ended = pin!(self.ended.notified());
+            ended.as_mut().enable();
+            let lookup = self.find(namespace, name);
+            if !matches!(lookup, Lookup::TooMany) || tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return lookup;
+            }
+        }
+    }
+
     /// Waits for a read until `deadline`.
     pub async fn wait_for(read: Read, deadline: Instant) -> ServiceAccountLookup {
         tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
@@ -134,9 +157,10 @@ impl ServiceAccounts {
     }
 }
 
-/// Gives the oldest read up for another one, if the API server had time to answer it.
-fn give_up_oldest(reads: &mut HashMap<Key, UnderWay>) -> bool {
-    let Some((key, under_way)) = reads.iter().min_by_key(|(_, under_way)| under_way.began) else {
+/// Gives the oldest of some reads up for another one, if the API server had time to answer it.
+fn give_up_oldest(reads: &mut HashMap<Key, UnderWay>, is_one: impl Fn(&Key) -> bool) -> bool {
+    let candidates = reads.iter().filter(|(key, _)| is_one(key));
+    let Some((key, under_way)) = candidates.min_by_key(|(_, under_way)| under_way.began) else {
         return false;
     };
     if under_way.began.elapsed() < PATIENCE {
@@ -162,6 +186,8 @@ impl Drop for TakenOff {
         if reads.get(&self.key).is_some_and(|under_way| under_way.began == self.began) {
             reads.remove(&self.key);
         }
+        drop(reads);
+        self.accounts.ended.notify_waiters();
     }
 }
 
@@ -282,6 +308,29 @@ mod tests {
         assert!(is_read(&accounts.find("ns", "a")), "it is under way");
         assert!(is_read(&accounts.find("other", "c")));
         assert_eq!(accounts.reads().len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_a_little_gets_the_place_of_a_read_that_ends() {
+        let accounts = accounts(8, || async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(http::Response::new(Body::from(b"{}".to_vec())))
+        });
+        let deadline = Instant::now() + LONGEST_READ;
+        let lookups = ["a", "b", "c"].map(|name| accounts.find_or_wait("ns", name, deadline));
+        let lookups = futures_util::future::join_all(lookups).await;
+        assert!(lookups.iter().all(is_read), "one after the other has the place");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_whose_reads_hang_gives_them_up_for_its_own() {
+        let accounts = accounts(8, nothing);
+        assert!(is_read(&accounts.find("ns", "a")));
+        let deadline = Instant::now() + LONGEST_READ;
+        assert!(matches!(accounts.find_or_wait("ns", "b", deadline).await, Lookup::TooMany));
+        tokio::time::advance(PATIENCE).await;
+        assert!(is_read(&accounts.find("ns", "b")));
+        assert_eq!(accounts.reads().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
