@@ -272,8 +272,8 @@ struct LimitArguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true,
         value_parser = connections)]
     max_connections: usize,
-    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more are answered at
-    /// once with code 503.
+    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait a
+    /// little for a place, and are answered with code 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().reads)]
     max_in_flight: usize,
 }

@@ -1,14 +1,16 @@
 //! Attacks on memory by many together: each takes little, and gives nothing back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::requests::judge;
 use super::shapes::containers_of_account;
-use super::wire::{HANDSHAKES, PATH, Source, Tally, ask_once, crowd, head, hold, open_narrow, send};
+use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, hold, open_narrow, send};
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 
 /// All of them.
@@ -50,6 +52,13 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new("memory: 200 connections with 100 reviews each, answers never read", |field| {
             never_read(field, Source::Crowd, 200, 200, 100)
         }),
+        Attack::new("memory: 100 reviews at once, their answers forty times as large, read", all_at_once),
+        Attack::new("memory: claims of 3 MiB, renewed before they are old", |field| {
+            renewed_claims(field, 3, 80)
+        }),
+        Attack::new("memory: claims of 6 MiB, renewed before they are old", |field| {
+            renewed_claims(field, 6, 40)
+        }),
         Attack::new("memory: 20 reviews of 3 MiB that wait for their account", waiting_for_account),
         Attack::new("memory: 500 reviews of 50 KB that wait for their account", small_ones_waiting),
     ]);
@@ -66,6 +75,52 @@ async fn stalled_bodies(field: Field, source: Source, count: usize, length: usiz
             let Ok(mut stream) = field.tls(source, i).await else { return };
             // What the server does not take any more stays unsent.
             if send(&mut stream, head(PATH, length).as_bytes()).await && send(&mut stream, &body).await {
+                hold(stream).await;
+            }
+        }
+    })
+    .await;
+    Findings::note(format!("{begun} begun, {busy} open at the end"))
+}
+
+/// Complete reviews of callers that do all they should, and do it at the same moment, again and again.
+async fn all_at_once(field: Field) -> Findings {
+    const CALLERS: usize = 100;
+    let request = containers_of_account(900, TENANT_ACCOUNT).body();
+    let start = Arc::new(Barrier::new(CALLERS));
+    let end = tokio::time::Instant::now() + field.duration;
+    let mut callers = JoinSet::new();
+    for i in 0..CALLERS {
+        let (field, request, start) = (field.clone(), request.clone(), Arc::clone(&start));
+        callers.spawn(async move {
+            let mut stream = field.tls(Source::Neighbour, i).await;
+            start.wait().await;
+            let mut answered = 0;
+            while tokio::time::Instant::now() < end {
+                match &mut stream {
+                    Ok(open) => match ask(open, PATH, &request).await {
+                        Ok((status, _)) => answered += usize::from(status == 200),
+                        Err(_) => stream = field.tls(Source::Neighbour, i).await,
+                    },
+                    Err(_) => stream = field.tls(Source::Neighbour, i).await,
+                }
+            }
+            answered
+        });
+    }
+    let answered: usize = callers.join_all().await.into_iter().sum();
+    Findings::note(format!("{answered} answered with 200"))
+}
+
+/// Heads that claim a large body which never comes, so many a second that none of them gets old.
+async fn renewed_claims(field: Field, mebibytes: usize, rate: u32) -> Findings {
+    let seconds = usize::try_from(field.duration.as_secs()).unwrap_or(1).max(1);
+    let count = seconds * rate as usize;
+    let (begun, busy) = crowd(&field, count, rate, |i| {
+        let field = field.clone();
+        async move {
+            let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
+            if send(&mut stream, head(PATH, mebibytes * 1024 * 1024).as_bytes()).await {
                 hold(stream).await;
             }
         }

@@ -69,6 +69,17 @@ const LISTS: Table = &[
         let container = |i: usize| format!(r#"{{"name":"{prefix}{i}"}}"#);
         skipping(&list(size / 2, container), &names(size / 2, &prefix, "y"))
     }),
+    ("skip names that differ and print alike", |size| {
+        // Five of eight control characters.
+        let digit = |i: usize, place: usize| (i >> (3 * place) & 7) + 1;
+        let name = |i: usize| {
+            ["\\u000"; 5]
+                .iter()
+                .enumerate()
+                .fold(String::new(), |name, (place, escape)| name + escape + &digit(i, place).to_string())
+        };
+        skipping(r#"[{"name":"c"}]"#, &repeated(size, ";", name))
+    }),
     ("skip names of nobody", |size| skipping(r#"[{"name":"c"}]"#, &names(size, "", ""))),
     ("empty variables", |size| container("env", &list_of(size, "{}"))),
     ("named variables", |size| {
