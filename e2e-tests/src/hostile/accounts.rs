@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
+use super::wire::read_reply;
 use super::{Attack, Field, Findings, TENANT};
 use crate::api_server::ApiServer;
 
@@ -32,9 +36,22 @@ fn add(api_server: &ApiServer, prefix: &str, annotation: &str, count: usize) {
     }
 }
 
-async fn only_watch(_: Field) -> Findings {
-    sleep(Duration::from_millis(500)).await;
-    Findings::default()
+/// Until the webhook has read the whole list.
+async fn only_watch(field: Field) -> Findings {
+    let listed = async {
+        while !is_synced(&field).await.unwrap_or(false) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let problem = timeout(Duration::from_secs(30), listed).await.err();
+    Findings::default().with(problem.map(|_| "the list was not read within 30 s".to_owned()))
+}
+
+async fn is_synced(field: &Field) -> Result<bool> {
+    let mut stream = TcpStream::connect(field.health).await?;
+    stream.write_all(b"GET /readyz?verbose HTTP/1.1\r\nHost: webhook.test\r\n\r\n").await?;
+    let (status, text) = read_reply(&mut stream).await?;
+    Ok(status == 200 && String::from_utf8_lossy(&text).contains("[+]cache-synced"))
 }
 
 async fn make(field: Field, annotation: &str) -> Findings {

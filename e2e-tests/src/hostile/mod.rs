@@ -174,6 +174,8 @@ impl Arena {
         }
         (attack.prepare)(&api_server);
         let mut webhook = Webhook::start(&self.program, &api_server).await?;
+        // Also after the attack, which takes its field along.
+        let _there_to_the_end = Arc::clone(&api_server);
         let field = Field {
             webhook: webhook.address,
             health: webhook.health,
