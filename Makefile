@@ -38,9 +38,12 @@ policy.wasm: toolchain ## Build the policy
 	  cargo build --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE)
 	@cp $(WASM_BUILT) policy.wasm
 
-.PHONY: annotated-policy.wasm
-annotated-policy.wasm: policy.wasm ## Build the policy with its metadata (needs kwctl)
+.PHONY: have-kwctl
+have-kwctl:
 	@command -v kwctl >/dev/null || { echo '$(KWCTL_MISSING)'; exit 1; }
+
+.PHONY: annotated-policy.wasm
+annotated-policy.wasm: have-kwctl policy.wasm ## Build the policy with its metadata (needs kwctl)
 	kwctl annotate -m policy-metadata/metadata.yml -u README.md -o annotated-policy.wasm policy.wasm
 
 .PHONY: inspect
@@ -196,8 +199,7 @@ bench: dist ## Measure the webhook against a server with a constant answer, and 
 # === Artifact Hub and releases
 
 .PHONY: artifacthub
-artifacthub: ## Render what Artifact Hub is told from the metadata and the README (needs kwctl)
-	@command -v kwctl >/dev/null || { echo '$(KWCTL_MISSING)'; exit 1; }
+artifacthub: have-kwctl ## Render what Artifact Hub is told from the metadata and the README (needs kwctl)
 	artifacthub/render package >artifacthub/artifacthub-pkg.yml.new
 	@mv artifacthub/artifacthub-pkg.yml.new artifacthub/artifacthub-pkg.yml
 	artifacthub/render readme >artifacthub/README.md

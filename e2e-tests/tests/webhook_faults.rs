@@ -262,41 +262,56 @@ async fn only_callers_with_a_certificate_are_answered_where_one_is_demanded() {
     assert!(!is_answered(with(&old.sign("kube-apiserver"))).await);
 }
 
+/// More pods than one namespace may have reads, each with an account that the cache does not know.
+fn more_than_it_can_take(api_server: &ApiServer, caller: &Caller) -> JoinSet<Answer> {
+    let mut callers = JoinSet::new();
+    for number in 0..32 {
+        let name = format!("sa-{number}");
+        api_server.apply_unseen("ns", &name, &json!({}));
+        let (caller, review) = (caller.clone(), review_for(&name));
+        callers.spawn(async move {
+            Answer::from_review(&caller.review(review).await.unwrap().json().unwrap()).unwrap()
+        });
+    }
+    callers
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_it_can_take_is_shed_and_the_rest_is_answered_in_time() {
-    // What one namespace may have of 64.
-    const PLACES: usize = 8;
+async fn more_than_it_can_take_waits_for_a_place() {
     let certificate = new_certificate().unwrap();
     let api_server = api_server();
     let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "64"]).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
     api_server.answer_reads(false);
-    let start = Instant::now();
-    let mut callers = JoinSet::new();
-    for number in 0..4 * PLACES {
-        // Each asks for a service account of its own, so that each needs a read.
-        let name = format!("sa-{number}");
-        api_server.apply_unseen("ns", &name, &json!({}));
-        let (caller, review) = (caller.clone(), review_for(&name));
-        callers.spawn(async move { (caller.review(review).await.unwrap(), Instant::now()) });
-    }
-    let is_shed = async |webhook: &WebhookProcess| {
-        let shed = webhook.metric("azwi_requests_shed_total").await.unwrap();
-        let in_flight = webhook.metric("azwi_requests_in_flight").await.unwrap();
-        (shed - 24.0).abs() < 0.5 && (in_flight - 8.0).abs() < 0.5
+    let callers = more_than_it_can_take(&api_server, &caller);
+    let is_full = async |webhook: &WebhookProcess| {
+        (webhook.metric("azwi_requests_in_flight").await.unwrap() - 8.0).abs() < 0.5
     };
-    webhook.wait_until("full", is_shed).await.unwrap();
+    webhook.wait_until("full", is_full).await.unwrap();
     api_server.answer_reads(true);
-    let replies = callers.join_all().await;
-    let answers = replies.iter().map(|(reply, _)| Answer::from_review(&reply.json().unwrap()).unwrap());
-    let (mutated, shed): (Vec<_>, Vec<_>) = answers.partition(|answer| answer.allowed);
-    assert_eq!((mutated.len(), shed.len()), (PLACES, 3 * PLACES));
+    for answer in callers.join_all().await {
+        // One that did not answer for a second, on a machine that is very busy, has given its place to another.
+        let gave_way = answer.message.contains("others waited for this read's place");
+        assert!(answer.allowed || gave_way, "{}", answer.message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_it_can_take_is_shed_when_the_time_is_up() {
+    let certificate = new_certificate().unwrap();
+    let api_server = api_server();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "8"]).await.unwrap();
+    let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    api_server.answer_reads(false);
+    let answers = more_than_it_can_take(&api_server, &caller).join_all().await;
+    let (shed, unanswered): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.code == Some(503));
+    assert!(!shed.is_empty() && !unanswered.is_empty(), "{answers:?}");
     for answer in shed {
-        assert_eq!(answer.code, Some(503));
         assert!(answer.message.contains("too many requests"), "{}", answer.message);
     }
-    let deadline = start + Duration::from_secs(10);
-    assert!(replies.iter().all(|(_, at)| *at < deadline), "the API server's deadline is kept");
+    for answer in unanswered {
+        assert!(!answer.allowed && answer.code == Some(500), "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,11 +39,47 @@ pub(crate) enum PatchKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pointer {
     /// Member of the spec; the whole spec if there is none.
-    pub list: Option<&'static str>,
+    pub list: Option<List>,
     /// Member of the list's container at this index.
-    pub field: Option<(u32, &'static str)>,
+    pub field: Option<(u32, Field)>,
     /// Where in the list or field, if not all of it.
     pub element: Option<Element>,
+}
+
+/// A list of the spec. Not its name: a pod has up to four operations for each container, and each has a pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    InitContainers,
+    Containers,
+    Volumes,
+}
+
+/// A list of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    Env,
+    VolumeMounts,
+}
+
+impl List {
+    /// Key in the spec.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::InitContainers => "initContainers",
+            Self::Containers => "containers",
+            Self::Volumes => "volumes",
+        }
+    }
+}
+
+impl Field {
+    /// Key in the container.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Env => "env",
+            Self::VolumeMounts => "volumeMounts",
+        }
+    }
 }
 
 /// A place in a list.
@@ -57,12 +93,12 @@ impl Pointer {
     pub const SPEC: Self = Self { list: None, field: None, element: None };
 
     /// A list of the spec.
-    pub const fn list(list: &'static str) -> Self {
+    pub const fn list(list: List) -> Self {
         Self { list: Some(list), field: None, element: None }
     }
 
     /// A field of the container at `index` of a list.
-    pub const fn field(list: &'static str, index: u32, field: &'static str) -> Self {
+    pub const fn field(list: List, index: u32, field: Field) -> Self {
         Self { list: Some(list), field: Some((index, field)), element: None }
     }
 
@@ -85,8 +121,8 @@ fn digits(number: u32) -> usize {
 impl Pointer {
     /// Length of the JSON Pointer. Counted rather than displayed: every operation's is asked for.
     fn length(self) -> usize {
-        let list = self.list.map_or(0, |list| 1 + list.len());
-        let field = self.field.map_or(0, |(index, field)| 2 + digits(index) + field.len());
+        let list = self.list.map_or(0, |list| 1 + list.key().len());
+        let field = self.field.map_or(0, |(index, field)| 2 + digits(index) + field.key().len());
         let element = match self.element {
             Some(Element::At(index)) => 1 + digits(index),
             Some(Element::End) => 2,
@@ -99,12 +135,12 @@ impl Pointer {
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("/spec")?;
-        for part in self.list.iter().copied() {
+        if let Some(list) = self.list {
             f.write_char('/')?;
-            f.write_str(part)?;
+            f.write_str(list.key())?;
         }
         if let Some((index, field)) = self.field {
-            write!(f, "/{index}/{field}")?;
+            write!(f, "/{index}/{}", field.key())?;
         }
         match self.element {
             Some(Element::At(index)) => write!(f, "/{index}"),
@@ -216,7 +252,7 @@ impl Patch {
                 spec.push(',');
             }
             // Writing to a String cannot fail.
-            _ = write!(spec, r#""{}":{}"#, operation.place.list.unwrap_or_default(), operation.value);
+            _ = write!(spec, r#""{}":{}"#, operation.place.list.map_or("", List::key), operation.value);
         }
         spec.push('}');
         let mut patch = Self::default();
@@ -260,15 +296,15 @@ impl PatchOperation {
 
 #[cfg(test)]
 mod tests {
-    use super::{Patch, Pointer, fragment};
+    use super::{Field, List, Patch, Pointer, fragment};
 
     #[test]
     fn the_text_is_as_long_as_it_says() {
         let mut patch = Patch::default();
         assert_eq!((patch.to_json().as_str(), patch.json_length()), ("[]", 2));
-        patch.append(Pointer::field("containers", 10, "env"), true, &[fragment(&1), fragment(&"x")]);
-        patch.append(Pointer::list("volumes"), false, &[fragment(&2)]);
-        patch.replace(Pointer::list("volumes").at(3), fragment(&"y"));
+        patch.append(Pointer::field(List::Containers, 10, Field::Env), true, &[fragment(&1), fragment(&"x")]);
+        patch.append(Pointer::list(List::Volumes), false, &[fragment(&2)]);
+        patch.replace(Pointer::list(List::Volumes).at(3), fragment(&"y"));
         let expected = r#"[{"op":"add","path":"/spec/containers/10/env","value":[1,"x"]},{"op":"add","path":"/spec/volumes/-","value":2},{"op":"replace","path":"/spec/volumes/3","value":"y"}]"#;
         assert_eq!(patch.to_json(), expected);
         assert_eq!(patch.json_length(), expected.len());
@@ -277,8 +313,8 @@ mod tests {
     #[test]
     fn lists_of_a_new_spec_are_its_members() {
         let mut patch = Patch::default();
-        patch.append(Pointer::list("volumes"), true, &[fragment(&1)]);
-        patch.append(Pointer::list("containers"), true, &[fragment(&2)]);
+        patch.append(Pointer::list(List::Volumes), true, &[fragment(&1)]);
+        patch.append(Pointer::list(List::Containers), true, &[fragment(&2)]);
         let expected = r#"[{"op":"add","path":"/spec","value":{"volumes":[1],"containers":[2]}}]"#;
         assert_eq!(patch.into_new_spec().to_json(), expected);
     }

@@ -8,7 +8,7 @@ use crate::expiration::token_expiration;
 use crate::names::{
     PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
 };
-use crate::patch::{Patch, Pointer};
+use crate::patch::{Field, List, Patch, Pointer};
 use crate::pod_view::{ContainerView, PodHead, PodView};
 use crate::proxy::ProxyRequest;
 use crate::service_account::ServiceAccount;
@@ -90,13 +90,9 @@ pub fn plan(
     let mut patch = Patch::default();
     let equipped = equipped_containers(pod, &skip_list);
     for (list, index, container) in &equipped {
-        environment.add_to(container, Pointer::field(list, *index, "env"), &mut patch);
-        volume.mount_into(container, Pointer::field(list, *index, "volumeMounts"), &mut patch);
-        if patch.json_length() > LARGEST_PATCH {
-            return Err(Denial::invalid(format!(
-                "the pod is too large: what is added to it must be at most {LARGEST_PATCH} bytes long"
-            )));
-        }
+        environment.add_to(container, Pointer::field(*list, *index, Field::Env), &mut patch);
+        volume.mount_into(container, Pointer::field(*list, *index, Field::VolumeMounts), &mut patch);
+        check_patch(&patch)?;
     }
     patch.shrink();
     if let Some(proxy) = &proxy {
@@ -115,6 +111,7 @@ pub fn plan(
     if !pod.has_spec() {
         patch = patch.into_new_spec();
     }
+    check_patch(&patch)?;
 
     let mut warnings = Vec::new();
     warn_of_service_account(identity, &mut warnings);
@@ -137,6 +134,16 @@ pub fn plan(
         ("token-volume", volume.name.clone()),
     ];
     Ok(Mutation { patch, warnings, audit })
+}
+
+/// What is added stays below its bound, also while it is made.
+fn check_patch(patch: &Patch) -> Result<(), Denial> {
+    if patch.json_length() <= LARGEST_PATCH {
+        return Ok(());
+    }
+    Err(Denial::invalid(format!(
+        "the pod is too large: what is added to it must be at most {LARGEST_PATCH} bytes long"
+    )))
 }
 
 /// Texts that are repeated for every container, or hashed, are not longer than they can be meant.
@@ -165,8 +172,8 @@ fn token_endpoint<'c>(pod: &PodView<'_>, config: &'c Config) -> Option<&'c Token
     pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
 }
 
-/// A container that gets the environment and the mount, with the name of its list and its place in it.
-pub(crate) type EquippedContainer<'v, 'a> = (&'static str, u32, &'v ContainerView<'a>);
+/// A container that gets the environment and the mount, with its list and its place in it.
+pub(crate) type EquippedContainer<'v, 'a> = (List, u32, &'v ContainerView<'a>);
 
 /// All containers but the skipped ones, init containers first.
 fn equipped_containers<'v, 'a>(
@@ -174,7 +181,9 @@ fn equipped_containers<'v, 'a>(
     skip_list: &SkipList<'_>,
 ) -> Vec<EquippedContainer<'v, 'a>> {
     let mut equipped = Vec::new();
-    for (list, containers) in [("initContainers", pod.init_containers()), ("containers", pod.containers())] {
+    for (list, containers) in
+        [(List::InitContainers, pod.init_containers()), (List::Containers, pod.containers())]
+    {
         for (index, container) in (0..).zip(containers) {
             if !skip_list.contains(&container.name) {
                 equipped.push((list, index, container));

@@ -10,7 +10,7 @@ use crate::denial::Denial;
 use crate::environment::variable;
 use crate::go_int::parse_int;
 use crate::names::{INJECT_PROXY_ANNOTATION, PROXY_CONTAINER, PROXY_INIT_CONTAINER, PROXY_PORT_ANNOTATION};
-use crate::patch::{Patch, Pointer, fragment};
+use crate::patch::{List, Patch, Pointer, fragment};
 use crate::pod_view::PodView;
 use crate::settings::Choice as _;
 
@@ -50,8 +50,8 @@ impl ProxyRequest {
         let init = (!pod.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
         let (first_init, first) = if config.native_sidecar { (sidecar, None) } else { (None, sidecar) };
 
-        insert("initContainers", pod.init_containers().is_empty(), first_init, init, patch);
-        insert("containers", pod.containers().is_empty(), first, None, patch);
+        insert(List::InitContainers, pod.init_containers().is_empty(), first_init, init, patch);
+        insert(List::Containers, pod.containers().is_empty(), first, None, patch);
     }
 
     fn sidecar(
@@ -134,13 +134,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 /// Puts `first` before and `last` behind the containers of a list.
-fn insert(
-    list: &'static str,
-    is_empty: bool,
-    first: Option<Container>,
-    last: Option<Container>,
-    patch: &mut Patch,
-) {
+fn insert(list: List, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
     let place = Pointer::list(list);
     if is_empty {
         let mut both = Vec::new();

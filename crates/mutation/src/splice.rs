@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use crate::bounds::MOST_SPEC_VALUES;
 use crate::json::{Json, Value};
-use crate::patch::{Element, Patch, PatchKind, PatchOperation, Pointer};
+use crate::patch::{Element, List, Patch, PatchKind, PatchOperation, Pointer};
 use crate::pod_view::SPEC;
 
 /// The patch does not fit the object.
@@ -169,27 +169,29 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn new(spec: Value<'a>) -> Self {
-        let list = |name| {
+        let list = |list: List| {
             let mut containers = Vec::new();
-            if let Some(list) = spec.get(name) {
+            if let Some(list) = spec.get(list.key()) {
                 for container in list.elements() {
                     containers.push(container);
                 }
             }
             containers
         };
-        Self { spec, init_containers: list("initContainers"), containers: list("containers") }
+        Self { spec, init_containers: list(List::InitContainers), containers: list(List::Containers) }
     }
 
     fn edit<'p>(&self, operation: &'p PatchOperation) -> Option<Edit<'p>> {
         let place = operation.place;
         let list = place.list?;
         let (parent, key) = match place.field {
-            None => (self.spec, list),
+            None => (self.spec, list.key()),
             Some((index, field)) => {
-                let containers =
-                    if list == "initContainers" { &self.init_containers } else { &self.containers };
-                (*containers.get(index as usize)?, field)
+                let containers = match list {
+                    List::InitContainers => &self.init_containers,
+                    _ => &self.containers,
+                };
+                (*containers.get(index as usize)?, field.key())
             }
         };
         let value = &*operation.value;
@@ -223,7 +225,7 @@ impl<'a> Places<'a> {
 #[cfg(test)]
 mod tests {
     use crate::json::Json;
-    use crate::patch::{Patch, Pointer, fragment};
+    use crate::patch::{Field, List, Patch, Pointer, fragment};
 
     fn applied(object: &str, patch: &Patch) -> Result<String, String> {
         patch.apply_to(Json::parse(object).unwrap().root()).map_err(|error| error.to_string())
@@ -232,15 +234,16 @@ mod tests {
     #[test]
     fn only_the_touched_places_change() {
         let mut patch = Patch::default();
-        let (containers, env) = (Pointer::list("containers"), Pointer::field("containers", 0, "env"));
+        let (containers, env) =
+            (Pointer::list(List::Containers), Pointer::field(List::Containers, 0, Field::Env));
         patch.add(env.end(), fragment(&"a"));
         patch.add(env.end(), fragment(&"b"));
-        patch.add(Pointer::field("containers", 0, "volumeMounts"), fragment(&"c"));
-        patch.add(Pointer::field("containers", 1, "env"), fragment(&"d"));
-        patch.add(Pointer::field("containers", 1, "volumeMounts"), fragment(&"e"));
-        patch.replace(Pointer::list("volumes").at(0), fragment(&"f"));
+        patch.add(Pointer::field(List::Containers, 0, Field::VolumeMounts), fragment(&"c"));
+        patch.add(Pointer::field(List::Containers, 1, Field::Env), fragment(&"d"));
+        patch.add(Pointer::field(List::Containers, 1, Field::VolumeMounts), fragment(&"e"));
+        patch.replace(Pointer::list(List::Volumes).at(0), fragment(&"f"));
         patch.add(containers.end(), fragment(&"g"));
-        patch.add(Pointer::list("initContainers"), fragment(&"h"));
+        patch.add(Pointer::list(List::InitContainers), fragment(&"h"));
         patch.add(containers.at(0), fragment(&"i"));
         let object = r#"{ "spec" : { "volumes":[ [] ,2.50], "x" : 1e2, "containers":[ {"env":[ 1 ]}, { } ] , "initContainers" : null }, "y":{} }"#;
         let expected = r#"{ "spec" : { "volumes":[ "f" ,2.50], "x" : 1e2, "containers":[ "i",{"env":[ 1 ,"a","b"],"volumeMounts":"c"}, { "env":"d","volumeMounts":"e"} ,"g"] , "initContainers" : "h" }, "y":{} }"#;
@@ -250,8 +253,8 @@ mod tests {
     #[test]
     fn members_that_are_not_indexed_are_not_forgotten() {
         let mut patch = Patch::default();
-        patch.add(Pointer::field("containers", 0, "env"), fragment(&"a"));
-        patch.add(Pointer::list("volumes"), fragment(&"b"));
+        patch.add(Pointer::field(List::Containers, 0, Field::Env), fragment(&"a"));
+        patch.add(Pointer::list(List::Volumes), fragment(&"b"));
         let expected = r#"{"spec":{"containers":[{"x":1,"env":"a"}],"volumes":"b"}}"#;
         assert_eq!(applied(r#"{"spec":{"containers":[{"x":1}]}}"#, &patch), Ok(expected.to_owned()));
     }
@@ -272,9 +275,9 @@ mod tests {
     #[test]
     fn a_place_that_does_not_exist_is_an_error() {
         for (place, path) in [
-            (Pointer::field("containers", 1, "env"), "/spec/containers/1/env"),
-            (Pointer::list("volumes").end(), "/spec/volumes/-"),
-            (Pointer::list("containers").at(3), "/spec/containers/3"),
+            (Pointer::field(List::Containers, 1, Field::Env), "/spec/containers/1/env"),
+            (Pointer::list(List::Volumes).end(), "/spec/volumes/-"),
+            (Pointer::list(List::Containers).at(3), "/spec/containers/3"),
         ] {
             let mut patch = Patch::default();
             patch.add(place, fragment(&"a"));

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{CaSource, TokenEndpointConfig};
 use crate::json::{Json, Value};
 use crate::names::TOKEN_FILE_ENV;
-use crate::patch::{Fragment, Patch, Pointer, ProjectedVolume, fragment, list_of};
+use crate::patch::{Fragment, List, Patch, Pointer, ProjectedVolume, fragment, list_of};
 use crate::plan::EquippedContainer;
 use crate::pod_view::{ContainerView, PodView, ProjectionView, VolumeView};
 use crate::settings::TokenVolumeLayout;
@@ -170,7 +170,7 @@ impl TokenVolume {
     }
 }
 
-const VOLUMES: Pointer = Pointer::list("volumes");
+const VOLUMES: Pointer = Pointer::list(List::Volumes);
 
 fn mount(name: &str, path: &str) -> VolumeMount {
     VolumeMount {

@@ -23,10 +23,11 @@ use crate::admission::Admissions;
 use crate::certificates::CertificateStore;
 use crate::connections::{Allowance, Connection, Connections, State};
 
-/// Callers are the kubelet and one or two Prometheus servers. The more places there are, the longer a caller has for its
-/// request while others open connections; each takes 2 KiB, and 12 once it has sent something.
+/// Connections to one port at a time. Callers are the kubelet and one or two Prometheus servers. The more places there are,
+/// the longer a caller has for its request while others open connections; each takes 2 KiB, and 12 once it has sent something.
+pub const MOST_CONNECTIONS: usize = 256;
 const ALLOWANCE: Allowance = Allowance {
-    connections: 256,
+    connections: MOST_CONNECTIONS,
     memory: 0,
     patience: Duration::from_secs(10),
     write_time: Duration::from_secs(10),

@@ -16,6 +16,7 @@ use crate::certificates::{Lives, Objects};
 use crate::go_duration;
 use crate::inject::{self, InjectArguments};
 use crate::limits::Limits;
+use crate::open_files;
 use crate::serve::{self, CertificateSource, Clients, Options};
 use crate::server::TlsVersion;
 use crate::settings::{Resolved, resolve};
@@ -272,8 +273,8 @@ struct LimitArguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true,
         value_parser = connections)]
     max_connections: usize,
-    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait a
-    /// little for a place, and are answered with code 503.
+    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait half
+    /// of their time for a place, and are answered with code 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().reads)]
     max_in_flight: usize,
 }
@@ -379,7 +380,7 @@ fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn serve_with(arguments: ServeArguments) -> ExitCode {
-    let (options, level) = match options(arguments) {
+    let (mut options, level) = match options(arguments) {
         Ok(options) => options,
         Err(error) => return fail(&error, USAGE),
     };
@@ -391,6 +392,7 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), 1),
     };
+    options.limits.connections = open_files::room_for(options.limits.connections);
     match runtime.block_on(serve::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),

@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+pub mod open_files;
 pub mod review;
 pub mod serve;
 pub mod server;

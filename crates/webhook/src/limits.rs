@@ -9,7 +9,7 @@ const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
 /// What a connection takes at most besides its requests: a TLS record and a head that are not complete, an answer that is
 /// encrypted and not sent, the system's own buffers. Most take a fifth.
 const CONNECTION_BYTES: u64 = 64 * 1024;
-/// More would need more files than processes usually may open.
+/// An API server opens a few dozen.
 const MOST_CONNECTIONS: u64 = 4096;
 
 /// Limits of the server.

@@ -29,9 +29,8 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 const LARGEST_METADATA: usize = 1024 * 1024;
 /// How long a read may take before another one may have its place.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a place for a read is waited for.
-const WAIT: Duration = Duration::from_millis(900);
-/// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others.
+/// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others. The same
+/// part is kept for namespaces that have no read under way, since somebody may have many namespaces.
 const NAMESPACES_SHARE: usize = 8;
 
 /// Reads service accounts.
@@ -92,12 +91,12 @@ impl ServiceAccounts {
         }
         let in_namespace = |key: &Key| key.0 == namespace;
         let share = self.most_reads.div_ceil(NAMESPACES_SHARE);
-        if reads.keys().filter(|key| in_namespace(key)).count() >= share
-            && !give_up_oldest(&mut reads, in_namespace)
-        {
+        let of_namespace = reads.keys().filter(|key| in_namespace(key)).count();
+        if of_namespace >= share && !give_up_oldest(&mut reads, in_namespace) {
             return Lookup::TooMany;
         }
-        if reads.len() >= self.most_reads && !give_up_oldest(&mut reads, |_| true) {
+        let kept = if of_namespace == 0 { 0 } else { self.most_reads / NAMESPACES_SHARE };
+        if reads.len() >= self.most_reads - kept && !give_up_oldest(&mut reads, |_| true) {
             return Lookup::TooMany;
         }
         let began = Instant::now();
@@ -123,17 +122,24 @@ impl ServiceAccounts {
         Lookup::Read(read)
     }
 
-    /// As [`ServiceAccounts::find`], but waits for a place a little: mostly reads end within milliseconds, and whoever is turned
-    /// away may be a pod that starts without the identity that its service account would give it.
+    /// As [`ServiceAccounts::find`], but waits for a place: whoever is turned away may be a pod that starts without the
+    /// identity that its service account would give it. Half of the time until `deadline` is left for the read.
     pub async fn find_or_wait(self: &Arc<Self>, namespace: &str, name: &str, deadline: Instant) -> Lookup {
-        let deadline = deadline.min(Instant::now() + WAIT);
+        let now = Instant::now();
+        let latest = now + deadline.saturating_duration_since(now) / 2;
         loop {
             let mut ended = pin!(self.ended.notified());
             ended.as_mut().enable();
             let lookup = self.find(namespace, name);
-            if !matches!(lookup, Lookup::TooMany) || tokio::time::timeout_at(deadline, ended).await.is_err() {
+            if !matches!(lookup, Lookup::TooMany) {
                 return lookup;
             }
+            // A read that hangs ends nothing, but has to give its place up some time.
+            let next_look = latest.min(Instant::now() + PATIENCE);
+            if self.reads().is_empty() || Instant::now() >= latest {
+                return lookup;
+            }
+            _ = tokio::time::timeout_at(next_look, ended).await;
         }
     }
 
@@ -326,11 +332,34 @@ mod tests {
     async fn a_namespace_whose_reads_hang_gives_them_up_for_its_own() {
         let accounts = accounts(8, nothing);
         assert!(is_read(&accounts.find("ns", "a")));
+        assert!(matches!(accounts.find("ns", "b"), Lookup::TooMany));
         let deadline = Instant::now() + LONGEST_READ;
-        assert!(matches!(accounts.find_or_wait("ns", "b", deadline).await, Lookup::TooMany));
-        tokio::time::advance(PATIENCE).await;
-        assert!(is_read(&accounts.find("ns", "b")));
+        assert!(is_read(&accounts.find_or_wait("ns", "b", deadline).await));
         assert_eq!(accounts.reads().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_of_the_time_is_left_for_the_read() {
+        let accounts = accounts(8, nothing);
+        assert!(is_read(&accounts.find("ns", "a")));
+        let (before, time) = (Instant::now(), PATIENCE);
+        assert!(matches!(accounts.find_or_wait("ns", "b", before + time).await, Lookup::TooMany));
+        assert_eq!(before.elapsed().as_millis(), time.as_millis() / 2);
+    }
+
+    #[tokio::test]
+    async fn a_namespace_without_a_read_finds_one_that_is_kept_for_it() {
+        let accounts = accounts(16, nothing);
+        for namespace in 0..8 {
+            for name in ["a", "b"] {
+                let under_way = accounts.reads().len();
+                let is_granted = is_read(&accounts.find(&namespace.to_string(), name));
+                assert_eq!(is_granted, name == "a" || under_way < 14, "{namespace} {name}");
+            }
+        }
+        assert_eq!(accounts.reads().len(), 15);
+        assert!(is_read(&accounts.find("other", "a")));
+        assert!(matches!(accounts.find("another", "a"), Lookup::TooMany), "all sixteen are taken");
     }
 
     #[tokio::test(start_paused = true)]

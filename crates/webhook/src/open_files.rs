@@ -1,0 +1,51 @@
+//! How many files this process may have open at a time: each connection is one.
+
+use tracing::warn;
+
+use crate::admin::MOST_CONNECTIONS;
+
+/// Files besides the connections of port 9443: those of health and metrics, reads from the API server, and a few of the
+/// program's own.
+const OTHERS: u64 = 2 * MOST_CONNECTIONS as u64 + 128;
+
+/// Raises the limit of open files as far as it goes without a privilege, as Go's programs do by themselves: container
+/// runtimes start with 1,024 for the sake of programs that use `select`. Returns how many connections there may be, at most
+/// `wanted`.
+#[must_use]
+pub fn room_for(wanted: usize) -> usize {
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(error) => {
+            warn!(%error, "the limit of open files cannot be raised");
+            return wanted;
+        }
+    };
+    let connections = connections(files, wanted);
+    if connections < wanted {
+        warn!(
+            open_files = files,
+            wanted,
+            max_connections = connections,
+            "there are fewer connections than --max-connections says, because fewer files may be open; raise the limit (ulimit -n)"
+        );
+    }
+    connections
+}
+
+fn connections(files: u64, wanted: usize) -> usize {
+    let room = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+    wanted.min(room.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connections;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        assert_eq!(connections(1024, 256), 256);
+        assert_eq!(connections(1024, 4096), 384);
+        assert_eq!(connections(1 << 20, 4096), 4096);
+        assert_eq!(connections(256, 4096), 1, "never none");
+    }
+}
