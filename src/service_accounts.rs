@@ -5,7 +5,7 @@ use kubewarden_policy_sdk::host_capabilities::kubernetes::GetResourceRequest;
 use kubewarden_policy_sdk::wapc_guest::host_call;
 
 /// Reads a service account. The host may answer from its cache, which is at most five seconds old.
-pub fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
+pub(crate) fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
     let request = GetResourceRequest {
         api_version: "v1".to_owned(),
         kind: "ServiceAccount".to_owned(),
@@ -33,7 +33,6 @@ pub fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
 
 /// Tells the host's errors apart. They carry no code, and a backtrace may follow, so a part of the text has to do
 /// (`docs/kubewarden.md` lists the texts).
-#[must_use]
 pub fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
     // Not `str::contains`, whose search algorithm would be one percent of the wasm.
     let says = |words: &str| error.as_bytes().windows(words.len()).any(|window| window == words.as_bytes());

@@ -12,7 +12,7 @@ use crate::process::Process;
 
 /// A server to measure.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// How to reach it.
     pub caller: Caller,
     /// Path and query of its webhook.
@@ -23,7 +23,7 @@ pub struct Target {
 
 /// How the requests of a round are sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Connections at a time.
     pub connections: usize,
     /// Requests of all connections together.
@@ -36,7 +36,7 @@ pub struct Shape {
 
 /// What a round came to.
 #[derive(Debug, Clone, Copy)]
-pub struct Round {
+pub(crate) struct Round {
     /// CPU time of the server for each request; none where its process is not known.
     pub cpu: Option<Duration>,
     /// Requests a second.
@@ -52,7 +52,7 @@ impl Target {
     ///
     /// # Errors
     /// One was not answered with status 200.
-    pub async fn round(&self, shape: Shape, review: &'static str) -> Result<Round> {
+    pub(crate) async fn round(&self, shape: Shape, review: &'static str) -> Result<Round> {
         let cpu = || self.process.map(Process::cpu_time).transpose();
         let (cpu_before, start) = (cpu()?, Instant::now());
         let each = shape.requests.div_ceil(shape.connections);

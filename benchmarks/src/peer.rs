@@ -18,7 +18,7 @@ use crate::process::Process;
 ///
 /// # Errors
 /// The URL names no host and port.
-pub fn target(url: &Uri, process: Option<Process>) -> Result<Target> {
+pub(crate) fn target(url: &Uri, process: Option<Process>) -> Result<Target> {
     let host = url.host().with_context(|| format!("PEER_URL names no host: {url}"))?;
     let address = (host, url.port_u16().unwrap_or(443)).to_socket_addrs()?.next();
     let address = address.with_context(|| format!("PEER_URL's host has no address: {host}"))?;

@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result};
 
 /// A process on this machine.
 #[derive(Debug, Clone, Copy)]
-pub struct Process(pub u32);
+pub(crate) struct Process(pub u32);
 
 impl Process {
     /// CPU time that it has used, in user and kernel mode.
     ///
     /// # Errors
     /// It has ended.
-    pub fn cpu_time(self) -> Result<Duration> {
+    pub(crate) fn cpu_time(self) -> Result<Duration> {
         /// Linux counts for programs in hundredths of a second, whatever the kernel's own clock.
         const TICK: Duration = Duration::from_millis(10);
         let stat = self.read("stat")?;
@@ -29,7 +29,7 @@ impl Process {
     ///
     /// # Errors
     /// It has ended.
-    pub fn resident_memory(self) -> Result<u64> {
+    pub(crate) fn resident_memory(self) -> Result<u64> {
         let status = self.read("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One thing that was measured.
 #[derive(Debug, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// What was measured, in `snake_case`.
     pub name: String,
     /// What the webhook came to.
@@ -25,8 +25,7 @@ pub struct Figure {
 
 impl Figure {
     /// A figure that is compared with a floor.
-    #[must_use]
-    pub fn against(
+    pub(crate) fn against(
         name: impl Into<String>,
         unit: &'static str,
         value: f64,
@@ -37,20 +36,23 @@ impl Figure {
     }
 
     /// A figure that stands for itself.
-    #[must_use]
-    pub fn alone(name: impl Into<String>, unit: &'static str, value: f64, budget: Option<f64>) -> Self {
+    pub(crate) fn alone(
+        name: impl Into<String>,
+        unit: &'static str,
+        value: f64,
+        budget: Option<f64>,
+    ) -> Self {
         Self { name: name.into(), value, unit, floor: None, ratio: None, budget }
     }
 
     /// Whether it is within its budget; none without one.
-    #[must_use]
-    pub fn is_within_budget(&self) -> Option<bool> {
+    pub(crate) fn is_within_budget(&self) -> Option<bool> {
         self.budget.map(|budget| self.ratio.unwrap_or(self.value) <= budget)
     }
 }
 
 /// Prints the table, in Markdown.
-pub fn print(figures: &[Figure]) {
+pub(crate) fn print(figures: &[Figure]) {
     let number = |value: Option<f64>| match value {
         Some(value) if value >= 1000.0 => format!("{value:.0}"),
         Some(value) if value >= 100.0 => format!("{value:.1}"),
@@ -81,7 +83,7 @@ pub fn print(figures: &[Figure]) {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(figures: &[Figure], path: &Path) -> Result<()> {
+pub(crate) fn write(figures: &[Figure], path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(figures)? + "\n";
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

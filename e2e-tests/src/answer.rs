@@ -51,7 +51,6 @@ impl Answer {
     }
 
     /// The answer as the API server and kwctl's users get to see it, the patch in base64.
-    #[must_use]
     pub fn admission_response(&self) -> Value {
         let mut response = Map::new();
         let mut set = |key: &str, value: Value| response.insert(key.to_owned(), value);

@@ -87,7 +87,6 @@ impl ApiObjects {
     }
 
     /// An object as it is; null where there is none.
-    #[must_use]
     pub fn object(&self, name: &str) -> Value {
         self.state().objects.get(name).cloned().unwrap_or_default()
     }
@@ -103,7 +102,6 @@ impl ApiObjects {
     }
 
     /// The bundle in a webhook configuration's first entry; empty where there is none yet.
-    #[must_use]
     pub fn ca_bundle(&self, name: &str) -> Vec<u8> {
         let state = self.state();
         let bundle = state.objects.get(name).and_then(|it| it.pointer("/webhooks/0/clientConfig/caBundle"));

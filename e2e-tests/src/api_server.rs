@@ -108,7 +108,6 @@ impl ApiServer {
     }
 
     /// A kubeconfig that leads here.
-    #[must_use]
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\nclusters: [{{name: test, cluster: {{server: \"http://{}\"}}}}]\n\
@@ -167,13 +166,11 @@ impl ApiServer {
     }
 
     /// How many times a single service account was read.
-    #[must_use]
     pub fn gets(&self) -> usize {
         self.cluster.gets.load(Ordering::SeqCst)
     }
 
     /// What was ever asked for, whether it exists or not: method, path and query.
-    #[must_use]
     pub fn requests(&self) -> BTreeSet<String> {
         lock(&self.cluster.requests).clone()
     }
@@ -272,7 +269,6 @@ fn forbidden(name: &str) -> Value {
 }
 
 /// What an API server says of a service account that does not exist.
-#[must_use]
 pub fn not_found(name: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("serviceaccounts \"{name}\" not found"), "reason": "NotFound", "code": 404})

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use azwi_mutation::{Admission, AdmissionRequest, Config, Json, ServiceAccount, ServiceAccountLookup};
+use azwi_json::JsonText;
+use azwi_mutation::{AdmissionRequest, Config, ServiceAccount, ServiceAccountLookup};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -127,25 +128,20 @@ impl Route for ThroughCore {
             Ok(config) => config,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let json = Json::parse(&question.request).map_err(anyhow::Error::msg)?;
+        let json = JsonText::parse(&question.request).map_err(anyhow::Error::msg)?;
         let request = AdmissionRequest::read(json.root()).map_err(anyhow::Error::msg)?;
-        let answer = match azwi_mutation::admit(&request, &config) {
-            Admission::Answered(answer) => answer,
-            Admission::Pending(pending) => {
-                let wanted = Some(pending.service_account_name());
-                let name = |account: &Value| {
-                    account.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned)
-                };
-                let account =
-                    question.service_accounts.iter().find(|account| name(account).as_deref() == wanted);
-                let lookup = match account.map(|account| ServiceAccount::from_json(&account.to_string())) {
-                    None => ServiceAccountLookup::Missing,
-                    Some(Ok(account)) => ServiceAccountLookup::Found(account),
-                    Some(Err(problem)) => ServiceAccountLookup::Failed(problem),
-                };
-                pending.answer(lookup)
+        let answer = azwi_mutation::admit(&request, &config).finish(|_, wanted| {
+            let name = |account: &Value| {
+                account.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned)
+            };
+            let account =
+                question.service_accounts.iter().find(|account| name(account).as_deref() == Some(wanted));
+            match account.map(|account| ServiceAccount::from_json(&account.to_string())) {
+                None => ServiceAccountLookup::Missing,
+                Some(Ok(account)) => ServiceAccountLookup::Found(account),
+                Some(Err(problem)) => ServiceAccountLookup::Failed(problem),
             }
-        };
+        });
         Ok(Ok(match answer {
             Ok(mutation) => Answer {
                 allowed: true,

@@ -57,7 +57,6 @@ const WORKLOADS: [(&str, &str, &str); 7] = [
 ];
 
 /// API group and resource of a workload object; none for other kinds.
-#[must_use]
 pub fn workload_resource(object: &Value) -> Option<(&'static str, &'static str)> {
     let kind = object.get("kind")?.as_str()?;
     WORKLOADS.iter().find(|(known, _, _)| *known == kind).map(|(_, group, resource)| (*group, *resource))
@@ -79,7 +78,6 @@ pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
 }
 
 /// The pod itself, or a pod as the controller of a workload object would create it; none for other kinds.
-#[must_use]
 pub fn pod_of(object: &Value) -> Option<Value> {
     let template = match object.get("kind")?.as_str()? {
         "Pod" => return Some(object.clone()),

@@ -75,9 +75,6 @@ impl PolicyHost {
     }
 
     /// The same policy, whose instances get no more memory than so many bytes.
-    ///
-    /// # Errors
-    /// None that is known; the module is compiled already.
     pub fn with_memory_limit(&self, bytes: usize) -> Result<Self> {
         let limits = ResourceLimits { max_memory_size: Some(bytes), ..ResourceLimits::default() };
         let policy = instances(&self.module, limits)?;
@@ -187,7 +184,7 @@ fn instances(module: &wasmtime::Module, limits: ResourceLimits) -> Result<Wasmti
 /// The mutated object's own text, which parsing would rewrite.
 fn mutated_object(output: &[u8]) -> Result<Option<String>> {
     let output = std::str::from_utf8(output)?;
-    let json = azwi_mutation::Json::parse(output).map_err(|error| anyhow!(error))?;
+    let json = azwi_json::JsonText::parse(output).map_err(|error| anyhow!(error))?;
     Ok(json.root().get("mutated_object").map(|object| object.raw().to_owned()))
 }
 

@@ -22,7 +22,6 @@ pub mod webhook;
 use std::path::{Path, PathBuf};
 
 /// The repository's root.
-#[must_use]
 pub fn repository_root() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.parent().unwrap_or(crate_folder).to_owned()

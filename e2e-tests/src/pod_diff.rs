@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use similar::{ChangeTag, TextDiff};
 
 /// The lines of `before` and `after`, with three lines around each change; in colours if `colours`.
-#[must_use]
 pub fn unified(before: &str, after: &str, colours: bool) -> String {
     let diff = TextDiff::from_lines(before, after);
     let mut text = String::new();

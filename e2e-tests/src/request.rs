@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 pub const REQUEST_UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
 /// The admission request of a pod's creation, as an API server makes it.
-#[must_use]
 pub fn pod_creation(namespace: &str, pod: &str) -> String {
     request(namespace, ("", "Pod", "pods"), pod)
 }
 
 /// The admission request of the creation of any object.
-#[must_use]
 pub fn creation(namespace: &str, (group, resource): (&str, &str), object: &Value) -> String {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     request(namespace, (group, kind, resource), &object.to_string())

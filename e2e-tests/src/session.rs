@@ -59,7 +59,6 @@ impl Session {
     }
 
     /// How many exchanges have not been asked for.
-    #[must_use]
     pub fn remaining(&self) -> usize {
         self.0.lock().map_or(0, |exchanges| exchanges.len())
     }

@@ -21,9 +21,6 @@ use tokio_rustls::client::TlsStream;
 pub const SERVER_NAME: &str = "webhook.test";
 
 /// A certificate for [`SERVER_NAME`].
-///
-/// # Errors
-/// None that is known; the question is the library's.
 pub fn new_certificate() -> Result<CertifiedKey<KeyPair>> {
     Ok(generate_simple_self_signed([SERVER_NAME.to_owned()])?)
 }
@@ -48,9 +45,6 @@ pub struct Reply {
 
 impl Reply {
     /// The body as JSON.
-    ///
-    /// # Errors
-    /// It is something else.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_slice(&self.body).with_context(|| String::from_utf8_lossy(&self.body).into_owned())
     }
@@ -83,7 +77,6 @@ impl Caller {
     }
 
     /// Reaches the server at `address` in a way of one's own.
-    #[must_use]
     pub fn with_tls(address: SocketAddr, mut config: ClientConfig) -> Self {
         // As the API server, which makes a whole handshake for every connection.
         config.resumption = Resumption::disabled();
@@ -101,9 +94,6 @@ impl Caller {
     }
 
     /// Opens a connection for requests.
-    ///
-    /// # Errors
-    /// As [`Caller::stream`].
     pub async fn connect(&self) -> Result<Connection> {
         let (sender, connection) = handshake(TokioIo::new(self.stream().await?)).await?;
         // It ends with the connection, and its error shows in the request that meets it.
@@ -170,7 +160,6 @@ impl Connection {
     }
 
     /// Whether the server has closed the connection.
-    #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }

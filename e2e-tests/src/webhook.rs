@@ -183,7 +183,6 @@ impl WebhookProcess {
     }
 
     /// What the webhook has logged.
-    #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -283,7 +282,6 @@ impl EmbeddedWebhook {
     }
 
     /// How to reach it.
-    #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use azwi_json::printable;
+
+use crate::text::object_name;
+
 /// A refusal of the whole request: the pod is not created.
 ///
 /// `message` is one sentence for the person who created the pod; texts that upstream has too are upstream's
@@ -17,28 +21,19 @@ pub struct Denial {
 
 impl Denial {
     /// The request can only succeed after someone changes the pod, its service account or the settings.
-    #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self { code: 400, message: message.into() }
     }
 
     /// The service account does not exist. The text is the API server's own, as upstream passes it on.
-    #[must_use]
     pub fn service_account_not_found(name: &str) -> Self {
-        Self {
-            code: 404,
-            message: format!("serviceaccounts \"{}\" not found", crate::text::printable(name, 253)),
-        }
+        Self { code: 404, message: format!("serviceaccounts \"{}\" not found", printable(name, 253)) }
     }
 
     /// The service account could not be read; controllers retry such answers.
-    #[must_use]
     pub fn service_account_unreadable(namespace: &str, name: &str, reason: &str) -> Self {
-        let name = crate::text::object_name(namespace, name);
-        Self {
-            code: 500,
-            message: format!("cannot read service account {name}: {}", crate::text::printable(reason, 512)),
-        }
+        let name = object_name(namespace, name);
+        Self { code: 500, message: format!("cannot read service account {name}: {}", printable(reason, 512)) }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::text::{object_name, printable};
+use azwi_json::printable;
+
+use crate::text::object_name;
 
 /// A warning: a stable code and one sentence. Displayed as `AZWI001 sentence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +24,6 @@ macro_rules! warning_codes {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The code as it is shown, for example `AZWI001`.
-            #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
@@ -65,7 +66,6 @@ impl Warning {
     }
 
     /// The stable code.
-    #[must_use]
     pub fn code(&self) -> WarningCode {
         self.code
     }

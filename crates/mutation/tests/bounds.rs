@@ -3,11 +3,14 @@
 // Helpers of tests are tests to a reader, but not to the lint.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
+use azwi_json::JsonText;
 use azwi_mutation::{
-    Admission, AdmissionRequest, Answer, Config, Json, MOST_REQUEST_VALUES, ServiceAccount,
-    ServiceAccountLookup,
+    Admission, AdmissionRequest, Config, MOST_REQUEST_VALUES, ServiceAccount, ServiceAccountLookup, Verdict,
 };
 use serde_json::{Value, json};
+use support::{creation, verdict_on_request};
 
 const LABELS: &str = r#"{"azure.workload.identity/use":"true"}"#;
 
@@ -16,21 +19,14 @@ fn config() -> Config {
 }
 
 fn request(namespace: &str, pod: &str) -> String {
-    format!(
-        r#"{{"operation":"CREATE","namespace":{},"kind":{{"kind":"Pod"}},"resource":{{"resource":"pods"}},"object":{pod}}}"#,
-        json!(namespace)
-    )
+    creation(namespace, ("", "Pod", "pods"), pod)
 }
 
-fn answer_with(request: &str, account: ServiceAccount) -> Answer {
-    let json = Json::parse_shaped(request, AdmissionRequest::SHAPE, MOST_REQUEST_VALUES).unwrap();
-    match azwi_mutation::admit(&AdmissionRequest::read(json.root()).unwrap(), &config()) {
-        Admission::Answered(answer) => answer,
-        Admission::Pending(pending) => pending.answer(ServiceAccountLookup::Found(account)),
-    }
+fn answer_with(request: &str, account: ServiceAccount) -> Verdict {
+    verdict_on_request(request, ServiceAccountLookup::Found(account), &config())
 }
 
-fn answer(spec: &str) -> Answer {
+fn answer(spec: &str) -> Verdict {
     let pod = format!(r#"{{"metadata":{{"name":"p","labels":{LABELS}}},"spec":{spec}}}"#);
     answer_with(&request("ns", &pod), ServiceAccount::default())
 }
@@ -88,7 +84,7 @@ fn what_is_added_has_a_bound() {
 fn depth_has_a_bound() {
     let deep = r#"{"a":"#.repeat(200) + "1" + &"}".repeat(200);
     let request = request("ns", &format!(r#"{{"x":{deep}}}"#));
-    let refused = Json::parse_shaped(&request, AdmissionRequest::SHAPE, MOST_REQUEST_VALUES);
+    let refused = JsonText::parse_shaped(&request, AdmissionRequest::SHAPE, MOST_REQUEST_VALUES);
     assert_eq!(refused.unwrap_err(), "nested deeper than 128 levels");
 }
 
@@ -135,9 +131,9 @@ fn names_that_no_service_account_can_have_are_never_asked_for() {
         let pod = json!({"metadata": {"name": "p", "labels": serde_json::from_str::<Value>(LABELS).unwrap()},
             "spec": {"serviceAccountName": account, "containers": [{"name": "c"}]}});
         let request = request(namespace, &pod.to_string());
-        let json = Json::parse(&request).unwrap();
+        let json = JsonText::parse(&request).unwrap();
         match azwi_mutation::admit(&AdmissionRequest::read(json.root()).unwrap(), &config()) {
-            Admission::Answered(answer) => Some(answer.unwrap_err().code),
+            Admission::Decided(answer) => Some(answer.unwrap_err().code),
             Admission::Pending(_) => None,
         }
     };

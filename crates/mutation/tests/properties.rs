@@ -4,16 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod generated;
+mod support;
 
+use azwi_json::{JsonText, JsonValue};
 use azwi_mutation::{
-    Admission, AdmissionRequest, Answer, Config, Json, Mutation, ServiceAccount, ServiceAccountLookup,
-    Settings, Value,
+    AdmissionRequest, Config, Mutation, ServiceAccount, ServiceAccountLookup, Settings, Verdict,
 };
 use generated::{any_json, pod};
 use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config as Runs, TestCaseError, TestRunner};
+use support::{creation, verdict_on_request};
 
 /// How many mutated pods the laws are checked on.
 const MUTATED_PODS: u32 = 10_000;
@@ -46,39 +48,24 @@ fn configs() -> impl Strategy<Value = (&'static str, Config)> {
     })
 }
 
-fn request_text(kind: (&str, &str), resource: &str, object: &str) -> String {
-    let (group, kind) = kind;
-    format!(
-        r#"{{"uid":"u","kind":{{"group":"{group}","version":"v1","kind":"{kind}"}},
-            "resource":{{"group":"{group}","version":"v1","resource":"{resource}"}},
-            "operation":"CREATE","namespace":"team-a","object":{object}}}"#
-    )
+fn lookup(service_account: &str) -> ServiceAccountLookup {
+    ServiceAccountLookup::Found(ServiceAccount::from_json(service_account).unwrap())
 }
 
-fn answer(request: &str, service_account: &str, config: &Config) -> Answer {
-    let json = Json::parse(request).unwrap();
-    let request = AdmissionRequest::read(json.root()).unwrap();
-    match azwi_mutation::admit(&request, config) {
-        Admission::Answered(answer) => answer,
-        Admission::Pending(pending) => {
-            pending.answer(ServiceAccountLookup::Found(ServiceAccount::from_json(service_account).unwrap()))
-        }
-    }
-}
-
-fn mutation_of(pod: &str, service_account: &str, config: &Config) -> Answer {
-    answer(&request_text(("", "Pod"), "pods", pod), service_account, config)
+fn mutation_of(pod: &str, service_account: &str, config: &Config) -> Verdict {
+    let request = creation("team-a", ("", "Pod", "pods"), pod);
+    verdict_on_request(&request, lookup(service_account), config)
 }
 
 fn applied(mutation: &Mutation, pod: &str) -> String {
-    mutation.patch.apply_to(Json::parse(pod).unwrap().root()).unwrap()
+    mutation.patch.apply_to(JsonText::parse(pod).unwrap().root()).unwrap()
 }
 
 /// Whether all of `before` is still in `after`, in the same order and with the same number texts. What this software
 /// injected earlier under a reserved name may have been put right, in the layouts that have one.
-fn is_kept(before: Value<'_>, after: Value<'_>, layout: &str) -> bool {
+fn is_kept(before: JsonValue<'_>, after: JsonValue<'_>, layout: &str) -> bool {
     let is_nothing =
-        |value: Value<'_>| value.raw() == "null" || (value.is_array() && value.elements().count() == 0);
+        |value: JsonValue<'_>| value.raw() == "null" || (value.is_array() && value.elements().count() == 0);
     if is_nothing(before) {
         return is_nothing(after) || after.is_array();
     }
@@ -97,7 +84,7 @@ fn is_kept(before: Value<'_>, after: Value<'_>, layout: &str) -> bool {
 }
 
 /// Whether this is a volume or mount under a name that belongs to this software.
-fn is_own(value: Value<'_>) -> bool {
+fn is_own(value: JsonValue<'_>) -> bool {
     let name = value.get("name").and_then(|name| name.text().ok()).unwrap_or_default();
     name.starts_with("azure-workload-identity-reserved-") && value.get("image").is_none()
 }
@@ -151,7 +138,8 @@ fn check_laws(
     let mutated = applied(&mutation, pod);
 
     // Nothing is lost, reordered or respelt.
-    let kept = is_kept(Json::parse(pod).unwrap().root(), Json::parse(&mutated).unwrap().root(), layout);
+    let kept =
+        is_kept(JsonText::parse(pod).unwrap().root(), JsonText::parse(&mutated).unwrap().root(), layout);
     prop_assert!(kept, "lost: {mutated}");
 
     // The patch says what a JSON Patch library makes of it, and only adds but for reserved names.
@@ -214,22 +202,23 @@ proptest! {
             prop_assert!(!denial.message.is_empty());
         }
         for (group, kind, resource) in [("apps", "Deployment", "deployments"), ("batch", "CronJob", "cronjobs")] {
-            let answer = answer(&request_text((group, kind), resource, &text), "{}", &config);
-            prop_assert!(answer.is_ok_and(|mutation| mutation.patch.is_empty()));
+            let request = creation("team-a", (group, kind, resource), &text);
+            let verdict = verdict_on_request(&request, lookup("{}"), &config);
+            prop_assert!(verdict.is_ok_and(|mutation| mutation.patch.is_empty()));
         }
         // What matters is that these return at all.
-        _ = AdmissionRequest::read(Json::parse(&text).unwrap().root());
+        _ = AdmissionRequest::read(JsonText::parse(&text).unwrap().root());
         _ = Settings::from_json(&text).and_then(|settings| Config::new(&settings));
         _ = ServiceAccount::from_json(&text);
     }
 
     #[test]
     fn arbitrary_text_gets_an_answer(text in ".{0,64}", cut in 0..200_usize) {
-        _ = Json::parse(&text);
+        _ = JsonText::parse(&text);
         _ = Settings::from_json(&text);
         // A request that ends too early.
-        let whole = request_text(("", "Pod"), "pods", r#"{"metadata":{"labels":{"é":"\ud83d"}}}"#);
+        let whole = creation("team-a", ("", "Pod", "pods"), r#"{"metadata":{"labels":{"é":"\ud83d"}}}"#);
         let cut = whole.floor_char_boundary(cut.min(whole.len() - 1));
-        prop_assert!(Json::parse(&whole[..cut]).is_err());
+        prop_assert!(JsonText::parse(&whole[..cut]).is_err());
     }
 }

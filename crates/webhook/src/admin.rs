@@ -49,7 +49,6 @@ pub type Check = (&'static str, bool);
 
 impl Observed {
     /// What has to hold for the process to be ready.
-    #[must_use]
     pub fn checks(&self) -> [Check; 3] {
         [
             ("api-server-answered", self.admissions.service_accounts.cache().last_heard().is_some()),
@@ -200,7 +199,7 @@ mod process {
     const PAGE_BYTES: i64 = 4096;
 
     /// Memory, CPU time and files.
-    pub struct Usage {
+    pub(super) struct Usage {
         pub resident_bytes: i64,
         pub cpu_seconds: f64,
         pub open_files: i64,
@@ -208,7 +207,7 @@ mod process {
 
     impl Usage {
         /// None where `/proc` is not what it is on Linux.
-        pub fn read() -> Option<Self> {
+        pub(super) fn read() -> Option<Self> {
             let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
             // Behind the name, which may hold spaces, the first field is the third of proc(5).
             let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use azwi_mutation::{Admission, Answer, Config, Denial, PendingAdmission, ServiceAccountLookup, printable};
+use azwi_json::printable;
+use azwi_mutation::{Admission, Config, Denial, PendingAdmission, ServiceAccountLookup, Verdict};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -61,7 +62,6 @@ pub struct Admissions {
 
 impl Admissions {
     /// Answers by this configuration and these service accounts.
-    #[must_use]
     pub fn new(config: Config, service_accounts: Arc<ServiceAccounts>, metrics: Arc<Metrics>) -> Self {
         Self {
             config: ArcSwap::from_pointee(config),
@@ -93,13 +93,13 @@ impl Admissions {
         let config = self.config.load();
         let deadline = arrival + patience.saturating_sub(MARGIN).max(patience / 2);
         let (answer, reason) = match azwi_mutation::admit(&review.request, &config) {
-            Admission::Answered(answer) => (answer, "no_lookup"),
+            Admission::Decided(answer) => (answer, "no_lookup"),
             Admission::Pending(pending) => {
                 let (namespace, name) = (pending.namespace(), pending.service_account_name());
                 match self.service_accounts.find(namespace, name) {
                     Lookup::Known(account) => {
                         self.metrics.looked_up("cache", "found");
-                        (pending.answer(ServiceAccountLookup::Found(account)), "found")
+                        (pending.resume(ServiceAccountLookup::Found(account)), "found")
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // While others are answered, this one keeps what was made of its body.
@@ -125,7 +125,7 @@ impl Admissions {
         &self,
         pending: PendingAdmission<'_>,
         deadline: Instant,
-    ) -> (Answer, &'static str) {
+    ) -> (Verdict, &'static str) {
         let (namespace, name) = (pending.namespace(), pending.service_account_name());
         let found = match self.service_accounts.find_or_wait(namespace, name, deadline).await {
             Lookup::Known(account) => ServiceAccountLookup::Found(account),
@@ -142,21 +142,21 @@ impl Admissions {
             ServiceAccountLookup::Failed(_) => "failed",
         };
         self.metrics.looked_up("api_server", reason);
-        (pending.answer(found), reason)
+        (pending.resume(found), reason)
     }
 
-    fn shed(&self, pending: PendingAdmission<'_>) -> Answer {
+    fn shed(&self, pending: PendingAdmission<'_>) -> Verdict {
         self.metrics.shed.inc();
         let overloaded =
             ServiceAccountLookup::Failed("the webhook has too many requests to answer".to_owned());
-        pending.answer(overloaded).map_err(|denial| Denial { code: 503, ..denial })
+        pending.resume(overloaded).map_err(|denial| Denial { code: 503, ..denial })
     }
 
     fn record(
         &self,
         review: &Review<'_>,
         connection: &Connection,
-        answer: &Answer,
+        answer: &Verdict,
         reason: &'static str,
         arrival: Instant,
     ) {
@@ -189,7 +189,6 @@ impl Admissions {
     }
 
     /// Whether the process is about to stop.
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
     }

@@ -88,9 +88,6 @@ pub struct SettingsArguments {
 
 impl SettingsArguments {
     /// The configuration that these flags, the environment and the settings file come to.
-    ///
-    /// # Errors
-    /// As [`resolve`].
     pub fn resolve(&self, proxy_log_level: Option<&str>) -> Result<Resolved> {
         let flags = [
             ("tenantId", &self.tenant_id),
@@ -319,7 +316,6 @@ fn duration_from(shortest: &str, text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the program with these arguments.
-#[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(with_two_dashes(arguments)) {
         Ok(cli) => cli,

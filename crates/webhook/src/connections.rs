@@ -165,7 +165,6 @@ fn millis(duration: Duration) -> u64 {
 
 impl Connections {
     /// None yet. `evicted` counts those that had to go.
-    #[must_use]
     pub fn new(allowance: Allowance, evicted: Counter) -> Arc<Self> {
         Arc::new(Self {
             allowance,
@@ -356,7 +355,6 @@ pub struct Connection {
 
 impl Connection {
     /// Who is at the other end.
-    #[must_use]
     pub fn address(&self) -> IpAddr {
         self.entry.address
     }
@@ -430,7 +428,6 @@ impl Connection {
 
     /// As [`Connection::reserve`], at once or not at all. What has to go for it goes, and will be missed by nobody who comes
     /// later.
-    #[must_use]
     pub fn reserve_now(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         if !self.connections.take_memory(bytes) {
             _ = self.connections.make_room(bytes, self.entry.id);

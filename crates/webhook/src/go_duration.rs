@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 /// Reads a duration such as `10s`, `1m30s` or `500ms`; none for anything else, negative ones included.
-#[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -45,9 +45,6 @@ pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
 
 /// As [`client`]; tells `cache` whenever the API server says something about all service accounts, bookmarks of a watch
 /// included.
-///
-/// # Errors
-/// As [`client`].
 pub async fn client_heard_by(cache: &Arc<Cache>, kubeconfig: Option<&std::path::Path>) -> Result<Client> {
     let layer = layer_fn(|inner| Hearing { inner, cache: Arc::clone(cache) });
     Ok(ClientBuilder::try_from(config(kubeconfig).await?)?.with_layer(&layer).build())

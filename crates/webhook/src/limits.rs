@@ -42,7 +42,6 @@ impl Limits {
     ///
     /// Three eighths are for requests, a quarter for connections. The rest is for the program, its cache, what one answer
     /// takes while it is made, and what the allocator cannot give back at once.
-    #[must_use]
     pub fn within(memory: u64) -> Self {
         let connections = (memory / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The memory limit of this process's container in bytes; none where there is no limit, or no cgroup.
-#[must_use]
 pub fn container_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_of(&groups, Path::new(CGROUPS))

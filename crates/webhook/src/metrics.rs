@@ -91,7 +91,6 @@ fn buckets() -> impl Iterator<Item = f64> {
 
 impl Metrics {
     /// Registers everything.
-    #[must_use]
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::default();
         let mutations = Family::<ServiceName, Histogram>::new_with_constructor(|| Histogram::new(buckets()));
@@ -191,9 +190,6 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    ///
-    /// # Errors
-    /// None that is known; the question is the library's.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

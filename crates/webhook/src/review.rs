@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use azwi_mutation::{AdmissionRequest, Answer, Json, MOST_REQUEST_VALUES, Mutation, Patch, Shape, Value};
+use azwi_json::{JsonText, JsonValue, Shape};
+use azwi_mutation::{AdmissionRequest, MOST_REQUEST_VALUES, Mutation, Patch, Verdict};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -29,8 +30,8 @@ static SHAPE: Shape = Shape::Object(&[("apiVersion", &Shape::Leaf), ("request", 
 ///
 /// # Errors
 /// The text is no JSON, or beyond a bound.
-pub fn index(text: &str) -> Result<Json<'_>, String> {
-    Json::parse_shaped(text, &SHAPE, MOST_REQUEST_VALUES)
+pub fn index(text: &str) -> Result<JsonText<'_>, String> {
+    JsonText::parse_shaped(text, &SHAPE, MOST_REQUEST_VALUES)
 }
 
 impl<'a> Review<'a> {
@@ -38,14 +39,14 @@ impl<'a> Review<'a> {
     ///
     /// # Errors
     /// One sentence that says what is wrong with it.
-    pub fn read(review: Value<'a>) -> Result<Self, String> {
+    pub fn read(review: JsonValue<'a>) -> Result<Self, String> {
         let field = |key: &str| {
             let text = review.optional_text(key);
             text.map_err(|error| error.sentence("admission review", review))
         };
         let api_version = field("apiVersion")?.unwrap_or(Cow::Borrowed(API_VERSIONS[0]));
         if !API_VERSIONS.contains(&&*api_version) {
-            let shown = azwi_mutation::printable(&api_version, 100);
+            let shown = azwi_json::printable(&api_version, 100);
             return Err(format!(
                 "apiVersion {shown} is not understood; it must be {}",
                 API_VERSIONS.join(" or ")
@@ -88,10 +89,7 @@ struct Status<'a> {
 }
 
 /// The answer as JSON text.
-///
-/// # Errors
-/// None that is known; the question is `serde_json`'s.
-pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<String, serde_json::Error> {
+pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<String, serde_json::Error> {
     let response = match answer {
         Ok(mutation) => Response {
             uid,
@@ -125,8 +123,7 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Answer) -> Result<Str
 }
 
 /// How large an answer will be at most, in bytes, its uid left out: known before it is written.
-#[must_use]
-pub fn answer_size(answer: &Answer) -> usize {
+pub fn answer_size(answer: &Verdict) -> usize {
     /// What is around message, warnings and patch.
     const FRAME: usize = 1024;
     /// A sentence as JSON: cut to a length, and without control characters to escape.
@@ -169,19 +166,20 @@ fn add_patch(patch: &Patch, answer: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use azwi_mutation::{Denial, Json};
+    use azwi_json::JsonText;
+    use azwi_mutation::Denial;
 
     use super::{Review, write_answer};
 
     fn problem(review: &str) -> String {
-        Review::read(Json::parse(review).unwrap().root()).unwrap_err()
+        Review::read(JsonText::parse(review).unwrap().root()).unwrap_err()
     }
 
     #[test]
     fn reviews_of_both_versions_are_read() {
         for version in ["v1", "v1beta1"] {
             let text = format!(r#"{{"apiVersion":"admission.k8s.io/{version}","request":{{"uid":"u"}}}}"#);
-            let json = Json::parse(&text).unwrap();
+            let json = JsonText::parse(&text).unwrap();
             let review = Review::read(json.root()).unwrap();
             assert_eq!((&*review.request.uid, review.api_version.ends_with(version)), ("u", true));
         }

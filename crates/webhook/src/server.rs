@@ -58,9 +58,6 @@ pub enum TlsVersion {
 }
 
 /// The TLS side of the server. With `clients`, callers have to show a certificate.
-///
-/// # Errors
-/// None that is known: the provider speaks both versions.
 pub fn tls_config(
     oldest: TlsVersion,
     certificates: Arc<dyn ResolvesServerCert>,

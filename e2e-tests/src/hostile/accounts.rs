@@ -13,7 +13,6 @@ use super::{Attack, Field, Findings, TENANT};
 use crate::api_server::ApiServer;
 
 /// All of them.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     vec![
         Attack::new("accounts: 200 with 256 KiB of annotations, listed at the start", only_watch)

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use azwi_mutation::{Admission, Config, ServiceAccount, ServiceAccountLookup};
+use azwi_mutation::{Config, ServiceAccount, ServiceAccountLookup};
 use azwi_webhook::review::{Review, index, write_answer};
 
 use super::CLIENT_ID;
@@ -12,7 +12,6 @@ static CONFIG: LazyLock<Result<Config, String>> = LazyLock::new(|| {
 });
 
 /// What the webhook answers to a body; the sentence that it refuses it with, if it is no review.
-#[must_use]
 pub fn answer(body: &[u8]) -> String {
     answer_or_refuse(body).unwrap_or_else(|refusal| refusal)
 }
@@ -22,12 +21,8 @@ fn answer_or_refuse(body: &[u8]) -> Result<String, String> {
     let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
     let json = index(text)?;
     let review = Review::read(json.root())?;
-    let answer = match azwi_mutation::admit(&review.request, config) {
-        Admission::Answered(answer) => answer,
-        Admission::Pending(pending) => {
-            let account = ServiceAccount { client_id: Some(CLIENT_ID.into()), ..ServiceAccount::default() };
-            pending.answer(ServiceAccountLookup::Found(account))
-        }
-    };
-    write_answer(&review.api_version, &review.request.uid, &answer).map_err(|error| error.to_string())
+    let account = ServiceAccount { client_id: Some(CLIENT_ID.into()), ..ServiceAccount::default() };
+    let verdict =
+        azwi_mutation::admit(&review.request, config).finish(|_, _| ServiceAccountLookup::Found(account));
+    write_answer(&review.api_version, &review.request.uid, &verdict).map_err(|error| error.to_string())
 }

@@ -91,7 +91,6 @@ pub struct Observations {
 
 impl Observations {
     /// All by name.
-    #[must_use]
     pub fn all(&self) -> [(&'static str, &Series); 4] {
         [
             ("bystander that keeps its connection", &self.kept),
@@ -151,7 +150,6 @@ impl Bystanders {
     }
 
     /// Ends them, and tells how it went.
-    #[must_use]
     pub fn stop(mut self) -> Observations {
         self.end();
         let [kept, new, livez, readyz] = self.series.each_ref().map(|series| lock(series).clone());
@@ -175,7 +173,6 @@ impl Drop for Bystanders {
 }
 
 /// The review of a pod such as people have: labelled, with two containers.
-#[must_use]
 pub fn review() -> Bytes {
     let variables = |count: usize| {
         let all: Vec<_> = (0..count)

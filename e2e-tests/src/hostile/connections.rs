@@ -21,7 +21,6 @@ use crate::tls_client::SERVER_NAME;
 const OPENED: u32 = 4_000;
 
 /// All of them.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {
@@ -98,7 +97,6 @@ fn others() -> Vec<Attack> {
 }
 
 /// What there is to say of a crowd.
-#[must_use]
 pub fn summary((begun, busy): (usize, usize)) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
@@ -126,9 +124,6 @@ async fn idle_tls(field: Field, source: Source, count: usize) -> Findings {
 }
 
 /// The first message of a handshake.
-///
-/// # Errors
-/// None that is known; the question is the library's.
 pub fn client_hello(field: &Field) -> anyhow::Result<Vec<u8>> {
     let config = Arc::clone(field.tls.config());
     let mut connection = rustls::ClientConnection::new(config, ServerName::try_from(SERVER_NAME)?)?;

@@ -17,7 +17,6 @@ use crate::answer::Answer;
 use crate::request::pod_creation;
 
 /// All of them.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = vec![
         Attack::new("lookups: names that are no names", names_that_are_none),
@@ -39,7 +38,6 @@ pub fn attacks() -> Vec<Attack> {
 }
 
 /// What somebody might write where a name belongs.
-#[must_use]
 pub fn no_names() -> Vec<String> {
     let texts = [
         "?watch=true&n=1",
@@ -90,7 +88,6 @@ pub fn no_names() -> Vec<String> {
 }
 
 /// A review of a labelled pod, with the names as they are.
-#[must_use]
 pub fn named_request(namespace: &str, account: &str) -> String {
     let pod = json!({"metadata": {"labels": {"azure.workload.identity/use": "true"}},
         "spec": {"serviceAccountName": account, "containers": [{"name": "c"}]}});
@@ -156,7 +153,6 @@ fn is_label(text: &str) -> bool {
 }
 
 /// Whether these can be a service account's namespace and name.
-#[must_use]
 pub fn is_account(namespace: &str, name: &str) -> bool {
     is_label(namespace) && is_subdomain(name)
 }

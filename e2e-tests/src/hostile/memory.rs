@@ -14,7 +14,6 @@ use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, h
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 
 /// All of them.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {

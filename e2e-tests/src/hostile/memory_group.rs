@@ -65,13 +65,11 @@ impl MemoryGroup {
     }
 
     /// The file that takes the id of a process which is to be in the group.
-    #[must_use]
     pub fn entrance(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
     /// The most that was ever in use, in bytes, with files that the kernel could have forgotten.
-    #[must_use]
     pub fn peak(&self) -> u64 {
         self.number(match self.version {
             Version::V1 => "memory.max_usage_in_bytes",
@@ -80,7 +78,6 @@ impl MemoryGroup {
     }
 
     /// What is in use.
-    #[must_use]
     pub fn usage(&self) -> Usage {
         match self.version {
             Version::V1 => {
@@ -97,7 +94,6 @@ impl MemoryGroup {
     }
 
     /// How many processes the kernel has killed because there was no memory left.
-    #[must_use]
     pub fn kills(&self) -> u64 {
         self.entry(
             match self.version {

@@ -75,7 +75,6 @@ pub struct Findings {
 
 impl Findings {
     /// Nothing but a remark.
-    #[must_use]
     pub fn note(note: impl Into<String>) -> Self {
         Self { defects: Vec::new(), notes: vec![note.into()] }
     }
@@ -87,7 +86,6 @@ impl Findings {
     }
 
     /// Adds a defect, if there is one.
-    #[must_use]
     pub fn with(mut self, defect: Option<String>) -> Self {
         self.defects.extend(defect);
         self
@@ -115,14 +113,12 @@ impl Attack {
     }
 
     /// With something that the API server has before the webhook starts.
-    #[must_use]
     pub fn prepared(self, prepare: fn(&ApiServer)) -> Self {
         Self { prepare, ..self }
     }
 }
 
 /// All attacks on the webhook.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut all = requests::attacks();
     all.extend(memory::attacks());
@@ -154,7 +150,6 @@ impl Arena {
     }
 
     /// Runs an attack and judges.
-    #[must_use]
     pub fn run(&self, attack: &Attack) -> Row {
         let mut row = Row::new(&attack.name);
         let (took, result) = self.runtime.block_on(timed(self.fight(attack, &mut row)));

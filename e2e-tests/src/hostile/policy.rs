@@ -36,7 +36,6 @@ pub struct PolicyAttack {
 }
 
 /// All attacks on the policy.
-#[must_use]
 pub fn attacks() -> Vec<PolicyAttack> {
     let mut attacks = Vec::new();
     let mut add = |name: String, make: Box<dyn Fn() -> Vec<String>>| {
@@ -109,9 +108,6 @@ impl HostCapabilities for Watching {
 
 impl Policy {
     /// Compiles the policy.
-    ///
-    /// # Errors
-    /// As [`PolicyHost::load`].
     pub fn load(path: &Path) -> Result<Self> {
         let unlimited = PolicyHost::load(path)?;
         let hosts = LADDER.map(|mebibytes| {
@@ -130,7 +126,6 @@ impl Policy {
     }
 
     /// Runs an attack and judges.
-    #[must_use]
     pub fn run(&self, attack: &PolicyAttack) -> Row {
         let requests = (attack.make)();
         // The guest says there that it got no memory, which is looked for.

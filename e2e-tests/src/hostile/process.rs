@@ -120,19 +120,16 @@ impl Webhook {
     }
 
     /// The id of the process; none after it has ended.
-    #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// What it said of panics.
-    #[must_use]
     pub fn panics(&self) -> Vec<String> {
         lock(&self.log).panics.clone()
     }
 
     /// The end of the log.
-    #[must_use]
     pub fn last_lines(&self) -> String {
         lock(&self.log).last.join("\n")
     }

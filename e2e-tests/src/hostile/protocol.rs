@@ -14,7 +14,6 @@ use super::wire::{HANDSHAKES, PATH, Source, Tally, crowd, head, hold, open, read
 use super::{Attack, Field, Findings, timed};
 
 /// All of them.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     vec![
         Attack::new("protocol: garbage instead of TLS", |field| garbage(field, false)),

@@ -26,20 +26,17 @@ pub struct Row {
 
 impl Row {
     /// An attack of which nothing is known yet.
-    #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
     /// An attack on something that has no bystanders: how long it took, and the memory it needed if that is known.
-    #[must_use]
     pub fn alone(name: &str, took: Duration, memory: Option<u64>) -> Self {
         let memory = memory.map(|peak| Most { peak, resident: peak, ..Most::default() });
         Self { took, memory, ..Self::new(name) }
     }
 
     /// Whether the attack was withstood.
-    #[must_use]
     pub fn is_withstood(&self) -> bool {
         self.findings.defects.is_empty()
     }
@@ -129,7 +126,6 @@ fn line(name: &str, is_withstood: &str, cells: [String; COLUMNS.len()]) -> Strin
 }
 
 /// The lines above the table.
-#[must_use]
 pub fn head() -> String {
     let above = line("", "", COLUMNS.map(|(above, _)| above.to_owned()));
     format!("{above}\n{}", line("attack", "withstood", COLUMNS.map(|(_, name)| name.to_owned())))

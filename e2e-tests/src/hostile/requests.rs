@@ -27,7 +27,6 @@ const TOGETHER: usize = 20;
 pub const LONG_ACCOUNT: &str = "long";
 
 /// All of them: each one after the other, and then by many together.
-#[must_use]
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (name, make) in EXACT {
@@ -128,7 +127,6 @@ async fn together(field: Field, body: Bytes) -> Findings {
 }
 
 /// Nothing that is sent may make the webhook fail.
-#[must_use]
 pub fn judge(tally: &Tally) -> Findings {
     let faults = tally.with_status(500);
     Findings::note(tally.to_string()).with((faults > 0).then(|| format!("{faults} answers have status 500")))

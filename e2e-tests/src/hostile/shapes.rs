@@ -19,7 +19,6 @@ pub enum Expensive {
 
 impl Expensive {
     /// The body of the webhook's request.
-    #[must_use]
     pub fn body(self) -> Bytes {
         match self {
             Self::Request(request) => wire::review(&request),
@@ -41,7 +40,6 @@ pub struct Shape {
 const AROUND: usize = 1000;
 
 /// All kinds.
-#[must_use]
 pub fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     for table in [LISTS, TEXTS, DEPTHS, WHOLES, WORKLOADS] {
@@ -352,27 +350,23 @@ fn names(size: usize, prefix: &str, suffix: &str) -> String {
 }
 
 /// An exact number of containers and skip names.
-#[must_use]
 pub fn containers_and_skip_names(containers: usize, skip_names: usize) -> Expensive {
     let containers: Vec<String> = (0..containers).map(named_container).collect();
     skipping(&format!("[{}]", containers.join(",")), &vec!["n"; skip_names].join(";"))
 }
 
 /// An exact number of empty containers.
-#[must_use]
 pub fn empty_containers(count: usize) -> Expensive {
     spec("containers", &format!("[{}]", vec!["{}"; count].join(",")))
 }
 
 /// An exact number of containers as an API server sends them that were typed as `{}`.
-#[must_use]
 pub fn defaulted_containers(count: usize) -> Expensive {
     let containers: Vec<String> = (0..count).map(defaulted_container).collect();
     spec("containers", &format!("[{}]", containers.join(",")))
 }
 
 /// Containers of a pod that runs as `account`.
-#[must_use]
 pub fn containers_of_account(count: usize, account: &str) -> Expensive {
     let containers: Vec<String> = (0..count).map(named_container).collect();
     pod(&format!(

@@ -62,9 +62,6 @@ impl fmt::Display for Source {
 }
 
 /// How an attacker speaks TLS: it believes every server, which is cheaper.
-///
-/// # Errors
-/// None that is known: the provider speaks the default versions.
 pub fn careless_tls() -> Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
@@ -122,9 +119,6 @@ pub async fn open(to: SocketAddr, source: Source, member: usize) -> io::Result<T
 }
 
 /// As [`open`], with a small window for what the other side sends.
-///
-/// # Errors
-/// As [`open`].
 pub async fn open_narrow(to: SocketAddr, source: Source, member: usize) -> io::Result<TcpStream> {
     open_with(to, source, member, Some(4096)).await
 }
@@ -157,9 +151,6 @@ impl Field {
     }
 
     /// Makes the handshake on a connection that is open.
-    ///
-    /// # Errors
-    /// As [`Field::tls`].
     pub async fn handshake(&self, stream: TcpStream) -> Result<Tls> {
         let name = ServerName::try_from(SERVER_NAME)?;
         Ok(timeout(PATIENCE, self.tls.connect(name, stream)).await??)
@@ -167,7 +158,6 @@ impl Field {
 }
 
 /// A review around an admission request.
-#[must_use]
 pub fn review(request: &str) -> Bytes {
     let review =
         format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
@@ -187,7 +177,6 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool 
 pub const PATH: &str = "/mutate-v1-pod?timeout=10s";
 
 /// Head of a review's request.
-#[must_use]
 pub fn head(path: &str, length: usize) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {SERVER_NAME}\r\nContent-Type: application/json\r\n\
@@ -196,7 +185,6 @@ pub fn head(path: &str, length: usize) -> String {
 }
 
 /// Status of an answer that begins with these bytes.
-#[must_use]
 pub fn status_of(answer: &[u8]) -> Option<u16> {
     let digits = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -313,13 +301,11 @@ impl Tally {
     }
 
     /// How many got this status.
-    #[must_use]
     pub fn with_status(&self, status: u16) -> usize {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
 
     /// How many got no answer.
-    #[must_use]
     pub fn unanswered(&self) -> usize {
         self.failures.values().sum()
     }

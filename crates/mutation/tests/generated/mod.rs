@@ -6,7 +6,7 @@ use proptest::sample::select;
 
 /// JSON whose key order and scalar texts are part of the value.
 #[derive(Debug, Clone)]
-pub enum Tree {
+pub(crate) enum Tree {
     /// A scalar as it is written.
     Scalar(String),
     /// An array.
@@ -17,7 +17,7 @@ pub enum Tree {
 
 impl Tree {
     /// The JSON text, with some white space.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Scalar(text) => text.clone(),
             Self::List(elements) => {
@@ -203,7 +203,7 @@ fn annotations() -> BoxedStrategy<Tree> {
 }
 
 /// Pods that the API's own type accepts, of every shape that the mutation looks at.
-pub fn pod() -> BoxedStrategy<Tree> {
+pub(crate) fn pod() -> BoxedStrategy<Tree> {
     let labels = any_of(&["true", "false", "True"])
         .prop_map(|value| Tree::Object(vec![("azure.workload.identity/use", value), ("app", string("x"))]));
     let metadata = object(vec![
@@ -269,7 +269,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Any JSON at all.
-pub fn any_json() -> BoxedStrategy<serde_json::Value> {
+pub(crate) fn any_json() -> BoxedStrategy<serde_json::Value> {
     use serde_json::Value;
     let leaf = prop_oneof![
         Just(Value::Null),

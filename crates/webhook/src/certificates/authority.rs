@@ -46,7 +46,6 @@ impl Trust {
     }
 
     /// Whether every entry has this certificate.
-    #[must_use]
     pub fn has(&self, certificate: &Certificate) -> bool {
         self.entries.as_ref().is_some_and(|entries| entries.iter().all(|entry| entry.contains(certificate)))
     }
@@ -69,7 +68,6 @@ pub struct Moment {
 
 impl Moment {
     /// Whether an authority is revoked.
-    #[must_use]
     pub fn revokes(&self, certificate: &Certificate) -> bool {
         self.revoke_before.is_some_and(|time| certificate.made < time)
     }
@@ -119,9 +117,6 @@ struct Signer {
 impl Authority {
     /// A new authority. What callers trust already stays trusted: replicas of upstream's webhook, or of this one before
     /// somebody emptied the Secret, go on being called while they are replaced.
-    ///
-    /// # Errors
-    /// None that is known; the question is the library's.
     pub fn new(lives: Lives, moment: &Moment) -> Result<Self, AuthorityError> {
         Ok(Self {
             current: Signer::new(lives, moment.now)?,
@@ -157,7 +152,6 @@ impl Authority {
     }
 
     /// What the Secret is to hold.
-    #[must_use]
     pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
         let mut data = BTreeMap::new();
         let mut put = |key: &str, text: &str| data.insert(key.to_owned(), text.as_bytes().to_vec());
@@ -205,25 +199,21 @@ impl Authority {
     }
 
     /// The certificate that signs.
-    #[must_use]
     pub fn signer(&self) -> &Certificate {
         &self.current.certificate
     }
 
     /// Whether it may sign, whatever else there is to do about it.
-    #[must_use]
     pub fn is_usable(&self, moment: &Moment) -> bool {
         moment.may_sign(self.signer())
     }
 
     /// Whether anything of it is revoked.
-    #[must_use]
     pub fn has_revoked(&self, moment: &Moment) -> bool {
         self.certificates().any(|certificate| moment.revokes(certificate))
     }
 
     /// Everything that callers are to trust, in PEM.
-    #[must_use]
     pub fn bundle(&self) -> String {
         self.certificates().map(Certificate::pem).collect()
     }
@@ -318,7 +308,6 @@ pub struct Terms {
 
 impl Terms {
     /// Whether the certificate is to be replaced: its time has come, or another authority signs.
-    #[must_use]
     pub fn is_due(&self, authority: &Authority, now: OffsetDateTime) -> bool {
         now >= self.renew_at || self.signed_by != *authority.signer()
     }
@@ -326,7 +315,6 @@ impl Terms {
     /// Whether callers are served no worse by a certificate of `authority` than by this one: the same authority signed it,
     /// they trust the other one already, this one does not hold now, or its authority is revoked and taken out of the
     /// bundle.
-    #[must_use]
     pub fn may_go(&self, authority: &Authority, moment: &Moment, is_bundle_right: bool) -> bool {
         let signer = authority.signer();
         self.signed_by == *signer

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use azwi_mutation::printable;
+use azwi_json::printable;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 /// Who the API server says has written the caBundle.
-pub const FIELD_MANAGER: &str = "azwi-webhook";
+pub(super) const FIELD_MANAGER: &str = "azwi-webhook";
 /// How long a caBundle must have stayed right for what came before to be forgotten: longer than the pauses of those who
 /// put clusters into the state that they want.
 const CALM: Duration = Duration::hours(2);
@@ -25,7 +25,7 @@ const LONGEST_NAME: usize = 64;
 
 /// What is to be changed in a webhook configuration.
 #[derive(Debug, PartialEq)]
-pub struct Change {
+pub(super) struct Change {
     /// Entries whose bundle is another, by place and name.
     entries: Vec<(usize, String)>,
     /// Everybody's ownership without what an earlier version of the webhook applied, where that is to be let go of.
@@ -34,8 +34,7 @@ pub struct Change {
 
 impl Change {
     /// None where everything is as it should be.
-    #[must_use]
-    pub fn needed(configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Option<Self> {
+    pub(super) fn needed(configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Option<Self> {
         let entries: Vec<_> = webhooks(configuration)
             .enumerate()
             .filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(wanted))
@@ -46,20 +45,17 @@ impl Change {
     }
 
     /// Whether a bundle is changed.
-    #[must_use]
-    pub fn writes_bundle(&self) -> bool {
+    pub(super) fn writes_bundle(&self) -> bool {
         !self.entries.is_empty()
     }
 
     /// Whether ownership is let go of.
-    #[must_use]
-    pub fn lets_go(&self) -> bool {
+    pub(super) fn lets_go(&self) -> bool {
         self.managed_fields.is_some()
     }
 
     /// The change as a JSON Patch, which fails if the entries are no longer where they were.
-    #[must_use]
-    pub fn patch(&self, configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Value {
+    pub(super) fn patch(&self, configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Value {
         let mut operations = Vec::new();
         if let Some(fields) = &self.managed_fields {
             // What others came to own in between must not be lost.
@@ -78,8 +74,7 @@ impl Change {
     }
 
     /// The configuration after the change, for an API server that lets the webhook update but not patch.
-    #[must_use]
-    pub fn applied_to(
+    pub(super) fn applied_to(
         self,
         mut configuration: MutatingWebhookConfiguration,
         wanted: &ByteString,
@@ -99,7 +94,7 @@ fn webhooks(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item 
 }
 
 /// The bundle of each entry.
-pub fn bundles(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item = &[u8]> {
+pub(super) fn bundles(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item = &[u8]> {
     webhooks(configuration)
         .map(|webhook| webhook.client_config.ca_bundle.as_ref().map_or(&[] as &[u8], |bundle| &bundle.0))
 }
@@ -137,7 +132,7 @@ fn owns_bundle(entry: &ManagedFieldsEntry) -> bool {
 
 /// Tells whether others write the caBundle as well, over and over.
 #[derive(Debug, Default)]
-pub struct Rewrites {
+pub(super) struct Rewrites {
     /// How it was left: the entries by name, and the bundle that all of them had.
     left: Option<(BTreeSet<String>, ByteString)>,
     count: u32,
@@ -146,7 +141,7 @@ pub struct Rewrites {
 
 /// Somebody else has changed the caBundle.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rewrite {
+pub(super) struct Rewrite {
     /// How many times by now.
     pub count: u32,
     /// Whether people are to be told: once, when it can be no accident any more.
@@ -157,7 +152,7 @@ pub struct Rewrite {
 
 impl Rewrites {
     /// Takes note of a configuration as it was found; something if others have changed the bundle since it was left.
-    pub fn find(
+    pub(super) fn find(
         &mut self,
         configuration: &MutatingWebhookConfiguration,
         wanted: &ByteString,
@@ -181,7 +176,7 @@ impl Rewrites {
     }
 
     /// Takes note that every entry has the bundle now.
-    pub fn leave(&mut self, configuration: &MutatingWebhookConfiguration, bundle: ByteString) {
+    pub(super) fn leave(&mut self, configuration: &MutatingWebhookConfiguration, bundle: ByteString) {
         let names = webhooks(configuration).map(|webhook| webhook.name.clone()).collect();
         self.left = Some((names, bundle));
     }

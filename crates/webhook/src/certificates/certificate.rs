@@ -9,9 +9,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 /// Common name of the webhook's own authorities.
-pub const AUTHORITY_NAME: &str = "azure-workload-identity-ca";
+pub(super) const AUTHORITY_NAME: &str = "azure-workload-identity-ca";
 /// How long before it is made an authority is said to begin, for clocks that are behind.
-pub const BACKDATED: Duration = Duration::HOUR;
+pub(super) const BACKDATED: Duration = Duration::HOUR;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -31,7 +31,6 @@ pub struct Certificate {
 
 impl Certificate {
     /// The certificates in a text, in their order; whatever else is there is passed over.
-    #[must_use]
     pub fn all_in(text: &str) -> Vec<Self> {
         let pieces = text.split_inclusive(END);
         pieces.filter_map(|piece| Self::read(piece.get(piece.rfind(BEGIN)?..)?)).collect()
@@ -52,13 +51,11 @@ impl Certificate {
     }
 
     /// The text.
-    #[must_use]
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
     /// Whether it holds at a time.
-    #[must_use]
     pub fn holds_at(&self, time: OffsetDateTime) -> bool {
         self.begins <= time && time < self.ends
     }
@@ -80,7 +77,7 @@ impl fmt::Debug for Certificate {
 }
 
 /// Writes who a certificate is for, when it holds and its fingerprint.
-pub fn describe(der: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn describe(der: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut certificate = formatter.debug_struct("Certificate");
     if let Ok((_, parsed)) = x509_parser::parse_x509_certificate(der) {
         let validity = parsed.validity();
@@ -93,7 +90,7 @@ pub fn describe(der: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// Common names and DNS names of a certificate.
-pub fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     let alternatives = certificate.subject_alternative_name().ok().flatten();
     let alternatives = alternatives.iter().flat_map(|extension| &extension.value.general_names);
@@ -114,8 +111,7 @@ fn fingerprint(der: &[u8]) -> String {
 }
 
 /// A time as people and Kubernetes write it.
-#[must_use]
-pub fn rfc_3339(seconds_since_1970: i64) -> String {
+pub(super) fn rfc_3339(seconds_since_1970: i64) -> String {
     Timestamp::from_second(seconds_since_1970)
         .map_or_else(|_| seconds_since_1970.to_string(), |time| time.to_string())
 }

@@ -45,15 +45,11 @@ impl ClientVerifier {
     }
 
     /// The file with the authorities.
-    #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
     /// Reads the file anew; something if it has changed.
-    ///
-    /// # Errors
-    /// As [`ClientVerifier::load`]; the authorities stay as they were.
     pub async fn reload(&self) -> Result<Option<()>, CertificateError> {
         let text = tokio::fs::read(&self.file).await.map_err(|source| unreadable(&self.file, source))?;
         if self.authorities.load().text == text {

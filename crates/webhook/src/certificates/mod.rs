@@ -105,7 +105,6 @@ impl ServingCertificate {
     }
 
     /// Whether it holds at `now`, in seconds since 1970.
-    #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
         self.not_before <= now && now < self.not_after
     }
@@ -140,7 +139,6 @@ impl CertificateStore {
     }
 
     /// Whether there is a certificate that is valid at `now`, in seconds since 1970.
-    #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
         self.0.load().as_ref().is_some_and(|certificate| certificate.is_valid_at(now))
     }

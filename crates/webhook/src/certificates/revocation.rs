@@ -1,18 +1,18 @@
 //! Revoking authorities: an annotation on the Secret that names a time.
 
-use azwi_mutation::printable;
+use azwi_json::printable;
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 use time::OffsetDateTime;
 
 /// Authorities that were made before this time are neither used nor trusted.
-pub const ANNOTATION: &str = "azure.workload.identity/revoke-before";
+pub(super) const ANNOTATION: &str = "azure.workload.identity/revoke-before";
 /// How much of a wrong value is told.
 const LONGEST_VALUE: usize = 64;
 
 /// Why nothing is revoked.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum RevocationError {
+pub(super) enum RevocationError {
     /// It is no time.
     #[error("{0:?} is no time such as 2026-01-31T08:00:00Z")]
     NoTime(String),
@@ -25,7 +25,7 @@ pub enum RevocationError {
 ///
 /// # Errors
 /// It is no time, or one that has not come.
-pub fn revoke_before(value: &str, now: OffsetDateTime) -> Result<OffsetDateTime, RevocationError> {
+pub(super) fn revoke_before(value: &str, now: OffsetDateTime) -> Result<OffsetDateTime, RevocationError> {
     let shown = || printable(value, LONGEST_VALUE);
     let time: Timestamp = value.trim().parse().map_err(|_| RevocationError::NoTime(shown()))?;
     let time = OffsetDateTime::from_unix_timestamp(time.as_second())

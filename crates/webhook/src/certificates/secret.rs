@@ -1,7 +1,7 @@
 //! The Secret at the API server. What it holds gets into no log and no error: the client's own words are not asked for,
 //! because they repeat an answer that cannot be read.
 
-use azwi_mutation::printable;
+use azwi_json::printable;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{GetParams, PostParams};
 use kube::core::Request;
@@ -15,20 +15,20 @@ const LONGEST_PROBLEM: usize = 300;
 const LONGEST_WORD: usize = 40;
 
 /// One Secret.
-pub struct SecretStore {
+pub(super) struct SecretStore {
     client: Client,
     requests: Request,
     name: String,
 }
 
 impl SecretStore {
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+    pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
         let requests = Request::new(Secret::url_path(&(), Some(namespace)));
         Self { client, requests, name: name.to_owned() }
     }
 
     /// Reads it; none when there is none.
-    pub async fn read(&self) -> Result<Option<Secret>, Error> {
+    pub(super) async fn read(&self) -> Result<Option<Secret>, Error> {
         let request = self.requests.get(&self.name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request_text(request).await {
             Ok(text) => serde_json::from_str(&text).map(Some).map_err(Error::SerdeError),
@@ -38,7 +38,7 @@ impl SecretStore {
     }
 
     /// Writes it if it still is what was read, or still is not there; a conflict otherwise.
-    pub async fn write(&self, secret: &Secret) -> Result<(), Error> {
+    pub(super) async fn write(&self, secret: &Secret) -> Result<(), Error> {
         let body = serde_json::to_vec(secret).map_err(Error::SerdeError)?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let request = if secret.metadata.resource_version.is_some() {
@@ -52,7 +52,7 @@ impl SecretStore {
 }
 
 /// What went wrong at the API server, in a text that is safe to show: short, and without anything that may be a key.
-pub fn problem(error: &Error) -> String {
+pub(super) fn problem(error: &Error) -> String {
     let text = match error {
         Error::Api(status) => format!("{} ({} {})", status.message, status.reason, status.code),
         Error::SerdeError(error) => {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Result;
-use azwi_mutation::{Json, ServiceAccount, ServiceAccountLookup, Value};
+use azwi_json::{JsonText, JsonValue};
+use azwi_mutation::{ServiceAccount, ServiceAccountLookup};
 use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
 use kube::{Api, Client};
 use tokio::runtime::Runtime;
@@ -15,7 +16,7 @@ use crate::kubernetes;
 use crate::service_accounts::of_object;
 
 /// Service accounts from manifests, and where to ask for others.
-pub struct Accounts {
+pub(super) struct Accounts {
     default_namespace: String,
     known: HashMap<(String, String), ServiceAccountLookup>,
     cluster: Option<(Runtime, Client)>,
@@ -23,21 +24,21 @@ pub struct Accounts {
 
 impl Accounts {
     /// None are known yet.
-    pub fn new(default_namespace: &str) -> Self {
+    pub(super) fn new(default_namespace: &str) -> Self {
         Self { default_namespace: default_namespace.to_owned(), known: HashMap::new(), cluster: None }
     }
 
     /// Takes in the service accounts of a document, in a List or not.
-    pub fn add(&mut self, document: &Document) {
-        let Some(json) = document.json.as_deref().and_then(|json| Json::parse(json).ok()) else { return };
-        for (kind, object) in items(json.root()) {
-            if kind == "ServiceAccount" {
-                self.add_object(object);
+    pub(super) fn add(&mut self, document: &Document) {
+        let Some(json) = document.json.as_deref().and_then(|json| JsonText::parse(json).ok()) else { return };
+        for item in items(json.root()) {
+            if item.kind == "ServiceAccount" {
+                self.add_object(item.object);
             }
         }
     }
 
-    fn add_object(&mut self, object: Value<'_>) {
+    fn add_object(&mut self, object: JsonValue<'_>) {
         let namespace = text_of(object, &["metadata", "namespace"]);
         let namespace = if namespace.is_empty() { self.default_namespace.clone() } else { namespace };
         let account = match ServiceAccount::read(object) {
@@ -51,7 +52,7 @@ impl Accounts {
     ///
     /// # Errors
     /// There is no usable configuration of a cluster.
-    pub fn read_others_from_cluster(&mut self, kubeconfig: Option<&Path>) -> Result<()> {
+    pub(super) fn read_others_from_cluster(&mut self, kubeconfig: Option<&Path>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(kubernetes::client(kubeconfig))?;
         self.cluster = Some((runtime, client));
@@ -59,7 +60,7 @@ impl Accounts {
     }
 
     /// Finds a service account.
-    pub fn lookup(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
+    pub(super) fn find(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
         if let Some(known) = self.known.get(&(namespace.to_owned(), name.to_owned())) {
             return known.clone();
         }

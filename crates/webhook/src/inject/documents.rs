@@ -7,7 +7,7 @@ use super::yaml::{with_decimal_modes, yaml_of};
 
 /// One document: its text with the separator before it, and what it says as JSON text in the same order.
 #[derive(Debug)]
-pub struct Document {
+pub(super) struct Document {
     /// `---` and what else stands before the content.
     separator: String,
     content: String,
@@ -19,7 +19,7 @@ pub struct Document {
 ///
 /// # Errors
 /// A document is neither YAML nor JSON.
-pub fn split(text: &str) -> Result<Vec<Document>> {
+pub(super) fn split(text: &str) -> Result<Vec<Document>> {
     let mut parts: Vec<(String, String)> = vec![(String::new(), String::new())];
     for line in text.split_inclusive('\n') {
         let is_separator = line
@@ -63,8 +63,7 @@ fn json_of(content: &str) -> Result<Option<String>> {
 
 impl Document {
     /// Sees to it that a separator stands before the document, for one that comes after another file's.
-    #[must_use]
-    pub fn separated(self) -> Self {
+    pub(super) fn separated(self) -> Self {
         // What comes before a file's own first separator is empty.
         let lacks_one = self.separator.is_empty() && !self.content.is_empty();
         Self { separator: if lacks_one { "---\n".to_owned() } else { self.separator }, ..self }
@@ -74,7 +73,7 @@ impl Document {
     ///
     /// # Errors
     /// The JSON cannot be written as YAML.
-    pub fn with_json(&self, json: Option<&str>) -> Result<String> {
+    pub(super) fn with_json(&self, json: Option<&str>) -> Result<String> {
         let content = match json {
             None => self.content.clone(),
             Some(json) if self.content.trim_start().starts_with('{') => format!("{json}\n"),
@@ -88,14 +87,13 @@ impl Document {
     ///
     /// # Errors
     /// The JSON cannot be written as YAML.
-    pub fn rewritten(&self) -> Result<String> {
+    pub(super) fn rewritten(&self) -> Result<String> {
         self.json.as_deref().map_or_else(|| Ok(String::new()), yaml_of)
     }
 
     /// Kind and name, for people.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let Some(json) = self.json.as_deref().and_then(|json| azwi_mutation::Json::parse(json).ok()) else {
+    pub(super) fn name(&self) -> String {
+        let Some(json) = self.json.as_deref().and_then(|json| azwi_json::JsonText::parse(json).ok()) else {
             return "(empty document)".to_owned();
         };
         super::objects::name_of(json.root())

@@ -6,16 +6,21 @@ mod objects;
 mod yaml;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+use azwi_json::JsonText;
+use azwi_mutation::{AdmissionRequest, Config, admit};
 use clap::{Args, ValueEnum};
 
 use crate::cli::SettingsArguments;
 
 use accounts::Accounts;
 use documents::Document;
+use objects::{items, name_of, text_of};
+use serde_json::json;
 
 /// What `inject` takes.
 #[derive(Debug, Args)]
@@ -61,7 +66,6 @@ enum Output {
 }
 
 /// Runs `inject`.
-#[must_use]
 pub fn run(arguments: &InjectArguments) -> ExitCode {
     match inject(arguments) {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,6 +75,19 @@ pub fn run(arguments: &InjectArguments) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// What became of a document.
+#[derive(Debug)]
+struct Outcome {
+    /// The document with what was injected; `None` if nothing was.
+    json: Option<String>,
+    /// The operations for each changed object, as one line of JSON each.
+    patches: Vec<String>,
+    /// Warnings and denials, for people.
+    messages: Vec<String>,
+    /// Whether nothing was denied.
+    is_admitted: bool,
 }
 
 /// Whether nothing was denied.
@@ -102,7 +119,7 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
     let mut is_admitted = true;
     let mut written = String::new();
     for document in &documents {
-        let outcome = objects::inject(document, &config, &accounts, &arguments.namespace)?;
+        let outcome = inject_into(document, &config, &accounts, &arguments.namespace)?;
         for message in &outcome.messages {
             eprintln!("{message}");
         }
@@ -125,6 +142,65 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
         std::io::stdout().write_all(written.as_bytes()).context("cannot write the result")?;
     }
     Ok(is_admitted)
+}
+
+/// Injects into every pod of a document.
+fn inject_into(
+    document: &Document,
+    config: &Config,
+    accounts: &Accounts,
+    default_namespace: &str,
+) -> Result<Outcome> {
+    let mut outcome = Outcome { json: None, patches: Vec::new(), messages: Vec::new(), is_admitted: true };
+    let Some(text) = document.json.as_deref() else { return Ok(outcome) };
+    let json = JsonText::parse(text).map_err(|problem| anyhow!(problem))?;
+    let mut changes: Vec<(Range<usize>, String)> = Vec::new();
+    for item in items(json.root()) {
+        let Some((pod, path)) = item.pod() else { continue };
+        let own = text_of(item.object, &["metadata", "namespace"]);
+        let namespace = if own.is_empty() { default_namespace } else { &own };
+        let name = name_of(item.object);
+        // What the webhook would say when the pod is created.
+        let request = AdmissionRequest::pod_creation(namespace, pod);
+        let verdict = admit(&request, config).finish(|namespace, name| accounts.find(namespace, name));
+        match verdict {
+            Err(denial) => {
+                outcome.is_admitted = false;
+                outcome.messages.push(format!("Error: {name}: {denial}"));
+            }
+            Ok(mutation) => {
+                let warnings = mutation.warnings.iter();
+                outcome.messages.extend(warnings.map(|warning| format!("Warning: {name}: {warning}")));
+                if !mutation.patch.is_empty() {
+                    changes.push((pod.start()..pod.end(), mutation.patch.apply_to(pod)?));
+                    outcome.patches.push(patch_line(&name, &path, &mutation.patch.to_json())?);
+                }
+            }
+        }
+    }
+    if !changes.is_empty() {
+        let mut changed = text.to_owned();
+        // From the last to the first, so that the places of those before stay as they are.
+        for (range, pod) in changes.into_iter().rev() {
+            changed.replace_range(range, &pod);
+        }
+        outcome.json = Some(changed);
+    }
+    Ok(outcome)
+}
+
+/// The operations on a whole object: those on its pod, each path with the pod's own before it.
+fn patch_line(name: &str, path: &[&str], patch: &str) -> Result<String> {
+    let prefix: String = path.iter().flat_map(|key| ["/", key]).collect();
+    let mut operations: Vec<serde_json::Value> = serde_json::from_str(patch)?;
+    for operation in &mut operations {
+        let whole =
+            operation.get("path").and_then(|path| path.as_str()).map(|path| format!("{prefix}{path}"));
+        if let (Some(object), Some(whole)) = (operation.as_object_mut(), whole) {
+            object.insert("path".to_owned(), whole.into());
+        }
+    }
+    Ok(json!({"object": name, "patch": operations}).to_string())
 }
 
 fn read(file: &PathBuf) -> Result<String> {

@@ -9,7 +9,7 @@ use anyhow::Result;
 ///
 /// # Errors
 /// The text is not JSON.
-pub fn yaml_of(json: &str) -> Result<String> {
+pub(super) fn yaml_of(json: &str) -> Result<String> {
     let value: serde_yaml::Value = serde_yaml::from_str(json)?;
     let mut quote = "azwi-quote".to_owned();
     while json.contains(&quote) {
@@ -42,7 +42,7 @@ fn is_ambiguous(text: &str) -> bool {
 }
 
 /// File modes with a leading zero are octal for kubectl, but text for a reader of YAML 1.2.
-pub fn with_decimal_modes(content: &str) -> Cow<'_, str> {
+pub(super) fn with_decimal_modes(content: &str) -> Cow<'_, str> {
     if !content.contains("ode: 0") {
         return Cow::Borrowed(content);
     }

@@ -31,7 +31,6 @@ type Accounts = HashMap<Box<str>, HashMap<Box<str>, Option<Box<ServiceAccount>>>
 
 impl Cache {
     /// A service account, if it is known.
-    #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceAccount> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let account = state.accounts.get(namespace)?.get(name)?;
@@ -39,20 +38,17 @@ impl Cache {
     }
 
     /// Whether the first list is complete.
-    #[must_use]
     pub fn is_synced(&self) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).is_synced
     }
 
     /// How many service accounts are known.
-    #[must_use]
     pub fn len(&self) -> usize {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.accounts.values().map(HashMap::len).sum()
     }
 
     /// Whether none is known.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -63,7 +59,6 @@ impl Cache {
     }
 
     /// When the API server last said something; none before it did.
-    #[must_use]
     pub fn last_heard(&self) -> Option<Instant> {
         *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -68,13 +68,11 @@ pub enum Lookup {
 
 impl ServiceAccounts {
     /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most.
-    #[must_use]
     pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize) -> Self {
         Self { cache, client, most_reads, reads: Mutex::default(), ended: Notify::new() }
     }
 
     /// The cache.
-    #[must_use]
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
@@ -236,7 +234,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// What matters of a service account's metadata.
-#[must_use]
 pub fn of_object(object: &PartialObjectMeta<ServiceAccountObject>) -> ServiceAccount {
     let labels = object.metadata.labels.iter().flatten();
     let annotations = object.metadata.annotations.iter().flatten();

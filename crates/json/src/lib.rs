@@ -6,6 +6,7 @@
 
 mod escapes;
 mod index;
+mod text;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,17 +14,16 @@ use std::fmt::Write as _;
 use escapes::unescape;
 use index::{DEEPEST, Fault, LONGEST_TEXT, Node, index};
 pub use index::{Member, Shape};
-
-use crate::text::printable;
+pub use text::printable;
 
 /// A JSON text and where its values stand.
 #[derive(Debug)]
-pub struct Json<'a> {
+pub struct JsonText<'a> {
     text: &'a str,
     nodes: Vec<Node>,
 }
 
-impl<'a> Json<'a> {
+impl<'a> JsonText<'a> {
     /// Indexes all of a text: of settings and manifests, whose authors are the program's own users.
     ///
     /// # Errors
@@ -55,15 +55,13 @@ impl<'a> Json<'a> {
     }
 
     /// Memory that the index takes, in bytes.
-    #[must_use]
     pub fn index_bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
     }
 
     /// The outermost value.
-    #[must_use]
-    pub fn root(&self) -> Value<'_> {
-        Value { json: self, index: 0 }
+    pub fn root(&self) -> JsonValue<'_> {
+        JsonValue { json: self, index: 0 }
     }
 
     /// Whether a string's node stands for `wanted`.
@@ -77,24 +75,45 @@ impl<'a> Json<'a> {
     }
 }
 
+/// The text of an object with one more member, whose value is `json`. The object's own text is not written again.
+pub fn with_member(mut object: String, key: &str, json: &str) -> String {
+    push_member(&mut object, key, |text| text.push_str(json));
+    object
+}
+
+/// Adds a member to the text of an object that somebody has just serialised; `write` appends its value. A large value is
+/// written where it belongs, without a copy.
+pub fn push_member(object: &mut String, key: &str, write: impl FnOnce(&mut String)) {
+    let closed = object.pop();
+    debug_assert_eq!(closed, Some('}'));
+    if !object.ends_with('{') {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(key);
+    object.push_str("\":");
+    write(object);
+    object.push('}');
+}
+
 /// A value in an indexed text.
 #[derive(Debug, Clone, Copy)]
-pub struct Value<'a> {
-    json: &'a Json<'a>,
+pub struct JsonValue<'a> {
+    json: &'a JsonText<'a>,
     index: u32,
 }
 
 /// Iterator over values that stand side by side.
 #[derive(Debug)]
 pub struct Inner<'a> {
-    next: Value<'a>,
+    next: JsonValue<'a>,
     end: u32,
 }
 
 impl<'a> Iterator for Inner<'a> {
-    type Item = Value<'a>;
+    type Item = JsonValue<'a>;
 
-    fn next(&mut self) -> Option<Value<'a>> {
+    fn next(&mut self) -> Option<JsonValue<'a>> {
         let value = self.next;
         if value.index >= self.end {
             return None;
@@ -109,7 +128,7 @@ impl<'a> Iterator for Inner<'a> {
 pub struct Members<'a>(Inner<'a>);
 
 impl<'a> Iterator for Members<'a> {
-    type Item = (Cow<'a, str>, Value<'a>);
+    type Item = (Cow<'a, str>, JsonValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.0.next()?;
@@ -120,12 +139,12 @@ impl<'a> Iterator for Members<'a> {
 /// A value is not what is needed: of another type, or beyond a bound.
 #[derive(Debug, Clone, Copy)]
 pub struct TypeError<'a> {
-    value: Value<'a>,
+    value: JsonValue<'a>,
     /// What is needed, for example `a string`.
     pub expected: &'static str,
 }
 
-impl<'a> Value<'a> {
+impl<'a> JsonValue<'a> {
     fn node(&self) -> Node {
         self.json.nodes.get(self.index as usize).copied().unwrap_or_default()
     }
@@ -135,19 +154,16 @@ impl<'a> Value<'a> {
     }
 
     /// First byte of the value in the text.
-    #[must_use]
     pub fn start(&self) -> usize {
         self.node().range().start
     }
 
     /// Behind the last byte of the value in the text.
-    #[must_use]
     pub fn end(&self) -> usize {
         self.node().range().end
     }
 
     /// The value's own text.
-    #[must_use]
     pub fn raw(&self) -> &'a str {
         self.json.text.get(self.node().range()).unwrap_or_default()
     }
@@ -164,31 +180,28 @@ impl<'a> Value<'a> {
     }
 
     /// Whether this is `null`.
-    #[must_use]
     pub fn is_null(&self) -> bool {
         self.starts_with(b'n')
     }
 
     /// Whether this is an object.
-    #[must_use]
     pub fn is_object(&self) -> bool {
         self.starts_with(b'{')
     }
 
     /// Whether this is an array.
-    #[must_use]
     pub fn is_array(&self) -> bool {
         self.starts_with(b'[')
     }
 
     /// Whether this is an object or a list with nothing inside, whatever of it was indexed.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         let inside = self.raw().get(1..).unwrap_or_default().trim_start_matches([' ', '\t', '\n', '\r']);
         inside.len() == 1
     }
 
     /// The error that something else is needed, for example `a string`.
-    pub(crate) fn wrong<T>(self, expected: &'static str) -> Result<T, TypeError<'a>> {
+    pub fn wrong<T>(self, expected: &'static str) -> Result<T, TypeError<'a>> {
         Err(TypeError { value: self, expected })
     }
 
@@ -202,20 +215,17 @@ impl<'a> Value<'a> {
     }
 
     /// Keys and values of an object in order; nothing for other values.
-    #[must_use]
     pub fn members(self) -> Members<'a> {
         Members(if self.is_object() { self.inner() } else { self.nothing() })
     }
 
     /// Elements of an array in order; nothing for other values.
-    #[must_use]
     pub fn elements(self) -> Inner<'a> {
         if self.is_array() { self.inner() } else { self.nothing() }
     }
 
     /// The member of an object, `null` or not. Of repeated keys the last counts; API servers
     /// send none.
-    #[must_use]
     pub fn member(self, key: &str) -> Option<Self> {
         if !self.is_object() {
             return None;
@@ -233,63 +243,41 @@ impl<'a> Value<'a> {
     }
 
     /// The member of an object that is there and not `null`; to the API server both mean the same.
-    #[must_use]
     pub fn get(self, key: &str) -> Option<Self> {
         self.member(key).filter(|value| !value.is_null())
     }
 
     /// This value if it is an object.
-    ///
-    /// # Errors
-    /// It is something else.
     pub fn object(self) -> Result<Self, TypeError<'a>> {
         if self.is_object() { Ok(self) } else { self.wrong("an object") }
     }
 
     /// This value if it is an array.
-    ///
-    /// # Errors
-    /// It is something else.
     pub fn array(self) -> Result<Self, TypeError<'a>> {
         if self.is_array() { Ok(self) } else { self.wrong("a list") }
     }
 
     /// This value if it is a string.
-    ///
-    /// # Errors
-    /// It is something else.
     pub fn string(self) -> Result<Self, TypeError<'a>> {
         if self.starts_with(b'"') { Ok(self) } else { self.wrong("a string") }
     }
 
     /// The string.
-    ///
-    /// # Errors
-    /// It is something else.
     pub fn text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
         if self.starts_with(b'"') { Ok(self.unquoted()) } else { self.wrong("a string") }
     }
 
     /// The string under `key`, if there is one.
-    ///
-    /// # Errors
-    /// The member is something else.
     pub fn optional_text(self, key: &str) -> Result<Option<Cow<'a, str>>, TypeError<'a>> {
         self.get(key).map(Self::text).transpose()
     }
 
     /// The string under `key`, empty if there is none.
-    ///
-    /// # Errors
-    /// The member is something else.
     pub fn text_or_empty(self, key: &str) -> Result<Cow<'a, str>, TypeError<'a>> {
         Ok(self.optional_text(key)?.unwrap_or_default())
     }
 
     /// The boolean under `key`, if there is one.
-    ///
-    /// # Errors
-    /// The member is something else.
     pub fn optional_flag(self, key: &str) -> Result<Option<bool>, TypeError<'a>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.raw() {
@@ -300,33 +288,23 @@ impl<'a> Value<'a> {
     }
 
     /// The integer under `key`, if there is one.
-    ///
-    /// # Errors
-    /// The member is something else, or does not fit 64 bits.
     pub fn optional_integer(self, key: &str) -> Result<Option<i64>, TypeError<'a>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         value.raw().parse().map(Some).or_else(|_| value.wrong("an integer"))
     }
 
     /// The object under `key`, if there is one.
-    ///
-    /// # Errors
-    /// The member is something else.
     pub fn optional_object(self, key: &str) -> Result<Option<Self>, TypeError<'a>> {
         self.get(key).map(Self::object).transpose()
     }
 
     /// The array under `key`, if there is one.
-    ///
-    /// # Errors
-    /// The member is something else.
     pub fn optional_array(self, key: &str) -> Result<Option<Self>, TypeError<'a>> {
         self.get(key).map(Self::array).transpose()
     }
 
     /// Whether both say the same: objects in any order, numbers by their text.
-    #[must_use]
-    pub fn is_equal_to(self, other: Value<'_>) -> bool {
+    pub fn is_equal_to(self, other: JsonValue<'_>) -> bool {
         if self.is_object() && other.is_object() {
             self.members().count() == other.members().count()
                 && self
@@ -343,7 +321,6 @@ impl<'a> Value<'a> {
     }
 
     /// Path of this value inside `base`, such as `spec.containers[0].env`; empty for `base` itself.
-    #[must_use]
     pub fn path_in(&self, base: Self) -> String {
         let mut path = String::new();
         let mut here = base;
@@ -371,25 +348,22 @@ impl<'a> Value<'a> {
 
 impl TypeError<'_> {
     /// Path of the value inside `base`.
-    #[must_use]
-    pub fn path_in(&self, base: Value<'_>) -> String {
+    pub fn path_in(&self, base: JsonValue<'_>) -> String {
         self.value.path_in(base)
     }
 
     /// The value's text, cut to a readable length.
-    #[must_use]
     pub fn shown(&self) -> String {
         printable(self.value.raw(), 100)
     }
 
     /// One sentence about a field of `base`, which `subject` names.
-    #[must_use]
-    pub fn sentence(&self, subject: &str, base: Value<'_>) -> String {
+    pub fn sentence(&self, subject: &str, base: JsonValue<'_>) -> String {
         self.sentence_below(subject, "", base)
     }
 
     /// As [`TypeError::sentence`], where `base` itself is the field `parent` of the subject.
-    pub(crate) fn sentence_below(&self, subject: &str, parent: &str, base: Value<'_>) -> String {
+    pub fn sentence_below(&self, subject: &str, parent: &str, base: JsonValue<'_>) -> String {
         let path = self.path_in(base);
         let dot = if parent.is_empty() || path.is_empty() { "" } else { "." };
         let path = printable(&[parent, dot, &path].concat(), 200);
@@ -405,7 +379,7 @@ mod tests {
     #[test]
     fn values_are_found_and_null_is_absent() {
         let text = r#" {"a" : [1, {"b\u0041": "x\"\\", "c": null}, []], "d": true, "d": false, "e": -3 } "#;
-        let json = Json::parse(text).unwrap();
+        let json = JsonText::parse(text).unwrap();
         let root = json.root();
         let a = root.get("a").unwrap();
         assert_eq!(a.elements().map(|element| element.raw().to_owned()).collect::<Vec<_>>().len(), 3);
@@ -420,7 +394,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_named_with_path_and_value() {
-        let json = Json::parse(r#"{"pod":{"spec":{"list":[{},{"env":"x"}],"n":1.5}}}"#).unwrap();
+        let json = JsonText::parse(r#"{"pod":{"spec":{"list":[{},{"env":"x"}],"n":1.5}}}"#).unwrap();
         let pod = json.root().get("pod").unwrap();
         let spec = pod.get("spec").unwrap();
         let list = spec.optional_array("list").unwrap().unwrap();
@@ -434,7 +408,7 @@ mod tests {
     }
 
     fn string(raw: &str) -> String {
-        Json::parse(raw).unwrap().root().text().unwrap().into_owned()
+        JsonText::parse(raw).unwrap().root().text().unwrap().into_owned()
     }
 
     #[test]
@@ -443,7 +417,7 @@ mod tests {
             for (inside, stands_for) in [("", ""), ("\\\"", "\""), ("é\\\\", "é\\")] {
                 let plain = "x".repeat(length);
                 let text = format!("[\"{plain}{inside}{plain}\",\"next\"]");
-                let json = Json::parse(&text).unwrap();
+                let json = JsonText::parse(&text).unwrap();
                 let strings: Vec<_> = json.root().elements().map(|element| element.text().unwrap()).collect();
                 assert_eq!(strings, [format!("{plain}{stands_for}{plain}"), "next".to_owned()], "{text}");
             }
@@ -452,7 +426,7 @@ mod tests {
 
     #[test]
     fn keys_are_compared_by_what_they_stand_for() {
-        let json = Json::parse(r#"{"\n":1,"\\n":2,"\u0061":3}"#).unwrap();
+        let json = JsonText::parse(r#"{"\n":1,"\\n":2,"\u0061":3}"#).unwrap();
         for (key, value) in [("\n", Some("1")), ("\\n", Some("2")), ("a", Some("3")), ("\\u0061", None)] {
             assert_eq!(json.root().member(key).map(|value| value.raw()), value, "{key:?}");
         }
@@ -471,7 +445,7 @@ mod tests {
     #[test]
     fn what_is_not_json_is_an_error() {
         for text in ["", "{", "{\"a\":}", "[1 2]", "\"\\x\"", "nul", "{} {}"] {
-            assert!(Json::parse(text).is_err(), "{text}");
+            assert!(JsonText::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Pod templates of workload objects: what their pods will be told, told to the person who writes the object.
+//! Pod templates of workload objects. Whoever applies the object gets the warnings that its pods would get.
 
-use crate::json::Value;
+use azwi_json::{JsonValue, printable};
+
+use super::request::AdmissionRequest;
 use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
-use crate::request::AdmissionRequest;
-use crate::text::printable;
 
-/// Path of the pod template in a kind of workload object.
-fn template_path(group: &str, kind: &str) -> Option<&'static str> {
+/// Path of the pod template in a kind of workload object, by the API group of that kind; `None` if the kind has none.
+pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
     match (group, kind) {
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
         | ("", "ReplicationController")
@@ -18,7 +18,7 @@ fn template_path(group: &str, kind: &str) -> Option<&'static str> {
 
 /// A workload object and the pod template in it.
 #[derive(Debug)]
-pub struct WorkloadView<'a> {
+pub(crate) struct Workload<'a> {
     /// The object for a message, for example `Deployment web`.
     pub subject: String,
     /// Its pods for a message, for example `pods of Deployment web`.
@@ -26,19 +26,18 @@ pub struct WorkloadView<'a> {
     /// Path of the pod template, for a message.
     pub template_path: &'static str,
     /// The pod template.
-    pub template: Value<'a>,
+    pub template: JsonValue<'a>,
     /// Whether the object itself carries the opt-in label with the value that counts.
     pub has_opt_in_label: bool,
 }
 
-impl<'a> WorkloadView<'a> {
+impl<'a> Workload<'a> {
     /// Finds the pod template in the object of a request; none for other kinds, for objects without a template, and
     /// for objects so wrong that the API server will refuse them.
-    #[must_use]
-    pub fn of(request: &AdmissionRequest<'a>) -> Option<Self> {
-        let path = template_path(&request.group, &request.kind)?;
+    pub(crate) fn of(request: &AdmissionRequest<'a>) -> Option<Self> {
+        let path = pod_template_path(&request.group, &request.kind)?;
         let object = request.object?;
-        let template = path.split('.').try_fold(object, Value::get)?;
+        let template = path.split('.').try_fold(object, JsonValue::get)?;
         let metadata = object.get("metadata")?;
         let text = |key| metadata.get(key).and_then(|value| value.text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();

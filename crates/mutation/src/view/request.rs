@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::json::{Shape, TypeError, Value};
-use crate::pod_view::{METADATA, POD};
+use super::metadata::METADATA;
+use super::pod::POD;
+use azwi_json::{JsonValue, Shape, TypeError};
 
 /// An `AdmissionRequest` of `admission.k8s.io/v1` or `v1beta1`. What is not named here is ignored.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct AdmissionRequest<'a> {
     /// Kind of the object, for example `Pod`.
     pub kind: Cow<'a, str>,
     /// The object; none for a DELETE.
-    pub object: Option<Value<'a>>,
+    pub object: Option<JsonValue<'a>>,
     operation: Cow<'a, str>,
     sub_resource: Cow<'a, str>,
     resource: (Cow<'a, str>, Cow<'a, str>),
@@ -57,8 +58,8 @@ impl<'a> AdmissionRequest<'a> {
     ///
     /// # Errors
     /// One sentence that names the path of the field that has the wrong type.
-    pub fn read(request: Value<'a>) -> Result<Self, String> {
-        let read = |request: Value<'a>| {
+    pub fn read(request: JsonValue<'a>) -> Result<Self, String> {
+        let read = |request: JsonValue<'a>| {
             let request = request.object()?;
             let pair = |key: &str, name: &'static str| {
                 let Some(value) = request.optional_object(key)? else { return Ok(Default::default()) };
@@ -79,20 +80,31 @@ impl<'a> AdmissionRequest<'a> {
         read(request).map_err(|error: TypeError<'_>| error.sentence("admission request", request))
     }
 
+    /// The request that an API server makes of the creation of this pod.
+    pub fn pod_creation(namespace: &'a str, pod: JsonValue<'a>) -> Self {
+        Self {
+            uid: Cow::default(),
+            namespace: Cow::Borrowed(namespace),
+            group: Cow::default(),
+            kind: Cow::Borrowed("Pod"),
+            object: Some(pod),
+            operation: Cow::Borrowed("CREATE"),
+            sub_resource: Cow::default(),
+            resource: (Cow::default(), Cow::Borrowed("pods")),
+        }
+    }
+
     /// Whether an object is created, not one of its subresources.
-    #[must_use]
     pub fn is_create(&self) -> bool {
         self.operation == "CREATE" && self.sub_resource.is_empty()
     }
 
     /// Whether an object is updated, not one of its subresources.
-    #[must_use]
     pub fn is_update(&self) -> bool {
         self.operation == "UPDATE" && self.sub_resource.is_empty()
     }
 
     /// Whether the request is about pods.
-    #[must_use]
     pub fn is_about_pods(&self) -> bool {
         let (group, resource) = &self.resource;
         self.group.is_empty() && self.kind == "Pod" && group.is_empty() && resource == "pods"

@@ -5,10 +5,10 @@
 use std::collections::BinaryHeap;
 use std::fmt::{self, Write as _};
 
+use super::{Element, List, Patch, PatchKind, PatchOperation, Pointer};
 use crate::bounds::MOST_SPEC_VALUES;
-use crate::json::{Json, Value};
-use crate::patch::{Element, List, Patch, PatchKind, PatchOperation, Pointer};
-use crate::pod_view::SPEC;
+use crate::view::SPEC;
+use azwi_json::{JsonText, JsonValue};
 
 /// The patch does not fit the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +54,14 @@ impl Patch {
     ///
     /// # Errors
     /// A place that the patch names does not exist.
-    pub fn apply_to(&self, object: Value<'_>) -> Result<String, PatchError> {
+    pub fn apply_to(&self, object: JsonValue<'_>) -> Result<String, PatchError> {
         let mut patched = String::new();
         self.apply_onto(object, &mut patched)?;
         Ok(patched)
     }
 
     /// As [`Patch::apply_to`], behind what is in `patched` already.
-    ///
-    /// # Errors
-    /// As [`Patch::apply_to`]; `patched` is left as it was.
-    pub fn apply_onto(&self, object: Value<'_>, patched: &mut String) -> Result<(), PatchError> {
+    pub fn apply_onto(&self, object: JsonValue<'_>, patched: &mut String) -> Result<(), PatchError> {
         let edits = self.edits(object)?;
         let text = object.raw();
         // In the order of the text; those at one place in the order of their operations. A heap, because the sorting of
@@ -107,10 +104,10 @@ impl Patch {
     }
 
     /// The changes of the text, in the order of the operations.
-    fn edits<'p>(&'p self, object: Value<'_>) -> Result<Vec<Edit<'p>>, PatchError> {
-        let spec = object.get("spec").filter(Value::is_object);
+    fn edits<'p>(&'p self, object: JsonValue<'_>) -> Result<Vec<Edit<'p>>, PatchError> {
+        let spec = object.get("spec").filter(JsonValue::is_object);
         // The plan has done the same without an error; a patch for another object finds no place.
-        let json = spec.and_then(|spec| Json::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES).ok());
+        let json = spec.and_then(|spec| JsonText::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES).ok());
         let places = json.as_ref().map(|json| Places::new(json.root()));
         let mut edits = Vec::with_capacity(self.operations().len());
         for operation in self.operations() {
@@ -133,7 +130,7 @@ impl Edit<'_> {
 }
 
 /// The edit that gives an object a spec.
-fn new_spec<'p>(operation: &'p PatchOperation, object: Value<'_>) -> Option<Edit<'p>> {
+fn new_spec<'p>(operation: &'p PatchOperation, object: JsonValue<'_>) -> Option<Edit<'p>> {
     if operation.place != Pointer::SPEC {
         return None;
     }
@@ -154,7 +151,7 @@ impl Edit<'_> {
 }
 
 /// Puts a value in as the last one of a list or object.
-fn at_end_of<'p>(parent: Value<'_>, key: Option<&'static str>, value: &'p str) -> Option<Edit<'p>> {
+fn at_end_of<'p>(parent: JsonValue<'_>, key: Option<&'static str>, value: &'p str) -> Option<Edit<'p>> {
     let fits = if key.is_some() { parent.is_object() } else { parent.is_array() };
     let at = parent.end().checked_sub(1).filter(|_| fits)?;
     Some(Edit { start: at, end: at, insert: Insert::Last { key, is_empty: parent.is_empty() }, value })
@@ -162,13 +159,13 @@ fn at_end_of<'p>(parent: Value<'_>, key: Option<&'static str>, value: &'p str) -
 
 /// The places of a spec. The containers are found once, not for each operation.
 struct Places<'a> {
-    spec: Value<'a>,
-    init_containers: Vec<Value<'a>>,
-    containers: Vec<Value<'a>>,
+    spec: JsonValue<'a>,
+    init_containers: Vec<JsonValue<'a>>,
+    containers: Vec<JsonValue<'a>>,
 }
 
 impl<'a> Places<'a> {
-    fn new(spec: Value<'a>) -> Self {
+    fn new(spec: JsonValue<'a>) -> Self {
         let list = |list: List| {
             let mut containers = Vec::new();
             if let Some(list) = spec.get(list.key()) {
@@ -224,11 +221,11 @@ impl<'a> Places<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::json::Json;
     use crate::patch::{Field, List, Patch, Pointer, fragment};
+    use azwi_json::JsonText;
 
     fn applied(object: &str, patch: &Patch) -> Result<String, String> {
-        patch.apply_to(Json::parse(object).unwrap().root()).map_err(|error| error.to_string())
+        patch.apply_to(JsonText::parse(object).unwrap().root()).map_err(|error| error.to_string())
     }
 
     #[test]

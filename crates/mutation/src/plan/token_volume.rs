@@ -9,13 +9,12 @@ use k8s_openapi::api::core::v1::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{CaSource, TokenEndpointConfig};
-use crate::json::{Json, Value};
+use super::equipped::Equipped;
+use crate::config::{CaSource, TokenEndpointConfig, TokenVolumeLayout};
 use crate::names::TOKEN_FILE_ENV;
 use crate::patch::{Fragment, List, Patch, Pointer, ProjectedVolume, fragment, list_of};
-use crate::plan::EquippedContainer;
-use crate::pod_view::{ContainerView, PodView, ProjectionView, VolumeView};
-use crate::settings::TokenVolumeLayout;
+use crate::view::{Container, PodHead, PodSpec, Projection, Volume};
+use azwi_json::{JsonText, JsonValue};
 
 const FIXED_NAME: &str = "azure-identity-token";
 const FIXED_MOUNT_PATH: &str = "/var/run/secrets/azure/tokens";
@@ -41,7 +40,7 @@ const DEFAULTED_MODE: i64 = 0o644;
 
 /// The token volume of one pod.
 #[derive(Debug)]
-pub struct TokenVolume {
+pub(crate) struct TokenVolume {
     layout: TokenVolumeLayout,
     /// Name of the volume.
     pub name: String,
@@ -58,8 +57,7 @@ pub struct TokenVolume {
 
 impl TokenVolume {
     /// Names the volume for a pod, or recognises the one that an earlier run named.
-    #[must_use]
-    pub fn of(pod: &PodView<'_>, layout: TokenVolumeLayout) -> Self {
+    pub(crate) fn of(pod: &PodHead<'_>, spec: &PodSpec<'_>, layout: TokenVolumeLayout) -> Self {
         if layout == TokenVolumeLayout::AzureIdentityToken {
             let token_file = format!("{FIXED_MOUNT_PATH}/{FIXED_TOKEN_PATH}");
             return Self::new(
@@ -70,7 +68,7 @@ impl TokenVolume {
                 String::new(),
             );
         }
-        let (name, earlier_mount_path) = reserved_name(pod);
+        let (name, earlier_mount_path) = reserved_name(pod, spec);
         let mount_path = match (earlier_mount_path, layout, name.strip_prefix(RESERVED_PREFIX)) {
             (Some(path), _, _) => path,
             (None, TokenVolumeLayout::ReservedPerPod, Some(hash)) => format!("{RESERVED_MOUNT_PATH}/{hash}"),
@@ -98,25 +96,21 @@ impl TokenVolume {
     }
 
     /// A volume that takes the fixed layout's place under another name: its token is there, but no mount leads to it.
-    pub fn stand_in<'v>(&self, pod: &'v PodView<'_>) -> Option<&'v str> {
-        if !self.has_fixed_name() || pod.volumes().iter().any(|volume| volume.name == self.name) {
+    pub(crate) fn stand_in<'v>(&self, volumes: &'v [Volume<'_>]) -> Option<&'v str> {
+        if !self.has_fixed_name() || volumes.iter().any(|volume| volume.name == self.name) {
             return None;
         }
-        pod.volumes()
-            .iter()
-            .find(|volume| volume.projects_token_to(FIXED_TOKEN_PATH))
-            .map(|volume| &*volume.name)
+        volumes.iter().find(|volume| volume.projects_token_to(FIXED_TOKEN_PATH)).map(|volume| &*volume.name)
     }
 
     /// The mount that every container gets.
-    #[must_use]
-    pub fn mount(&self) -> VolumeMount {
+    pub(crate) fn mount(&self) -> VolumeMount {
         mount(&self.name, &self.mount_path)
     }
 
     /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2). `place` is the
     /// container's list of mounts.
-    pub(crate) fn mount_into(&self, container: &ContainerView<'_>, place: Pointer, patch: &mut Patch) {
+    pub(crate) fn mount_into(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
         match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.name == self.name) {
             None if container.has_no_volume_mounts() => patch.add(place, Fragment::clone(&self.mounts_json)),
             None => patch.add(place.end(), Fragment::clone(&self.mount_json)),
@@ -126,20 +120,19 @@ impl TokenVolume {
     }
 
     /// Whether the container mounts the volume as this software would.
-    fn is_mounted_in(&self, container: &ContainerView<'_>) -> bool {
+    fn is_mounted_in(&self, container: &Container<'_>) -> bool {
         let mount = container.volume_mounts().find(|mount| mount.name == self.name);
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
     /// Adds the volume to the pod, or puts an earlier one right. `containers` are those that get the mount.
-    pub fn add_to(
+    pub(crate) fn add_to(
         &self,
-        pod: &PodView<'_>,
-        containers: &[EquippedContainer<'_, '_>],
+        volumes: &[Volume<'_>],
+        containers: &[Equipped<'_, '_>],
         sources: TokenSources<'_>,
         patch: &mut Patch,
     ) {
-        let volumes = pod.volumes();
         if self.has_fixed_name() {
             if !volumes.iter().any(|volume| volume.projects_token_to(FIXED_TOKEN_PATH)) {
                 self.append_to(volumes, sources.build(FIXED_TOKEN_PATH), patch);
@@ -151,7 +144,7 @@ impl TokenVolume {
         let Some((index, volume)) = existing else { return self.append_to(volumes, projected, patch) };
         // A volume in use is an earlier run's, and the API server has filled in its file mode since.
         let is_in_use =
-            containers.is_empty() || containers.iter().any(|(_, _, container)| self.is_mounted_in(container));
+            containers.is_empty() || containers.iter().any(|container| self.is_mounted_in(container.view));
         let is_mode_right = match volume.projected.as_ref().and_then(|projected| projected.default_mode) {
             None => true,
             Some(mode) => is_in_use && mode == DEFAULTED_MODE,
@@ -161,7 +154,7 @@ impl TokenVolume {
         }
     }
 
-    fn append_to(&self, volumes: &[VolumeView<'_>], projected: ProjectedVolumeSource, patch: &mut Patch) {
+    fn append_to(&self, volumes: &[Volume<'_>], projected: ProjectedVolumeSource, patch: &mut Patch) {
         patch.append(VOLUMES, volumes.is_empty(), &[self.volume(projected)]);
     }
 
@@ -183,11 +176,10 @@ fn mount(name: &str, path: &str) -> VolumeMount {
 
 /// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known. With
 /// that, where the earlier run mounted the volume, because the variables that it set point there.
-fn reserved_name(pod: &PodView<'_>) -> (String, Option<String>) {
-    let head = pod.head();
-    let of_prefix = || reserved_name_for(head.generate_name(), " (prefix)");
-    let name = if head.name().is_empty() { of_prefix() } else { reserved_name_for(head.name(), "") };
-    let volumes = pod.volumes();
+fn reserved_name(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> (String, Option<String>) {
+    let of_prefix = || reserved_name_for(pod.generate_name(), " (prefix)");
+    let name = if pod.name().is_empty() { of_prefix() } else { reserved_name_for(pod.name(), "") };
+    let volumes = &spec.volumes;
     if volumes.iter().any(|volume| volume.name == name) {
         return (name, None);
     }
@@ -196,7 +188,7 @@ fn reserved_name(pod: &PodView<'_>) -> (String, Option<String>) {
     let of_prefix = of_prefix();
     let earlier = earlier.rfind(|volume| volume.name == of_prefix).unwrap_or(first);
     let mut mount_path = None;
-    for containers in [pod.init_containers(), pod.containers()] {
+    for containers in [&spec.init_containers, &spec.containers] {
         for container in containers {
             mount_path = mount_path.or_else(|| earlier_mount_path(container, &earlier.name));
         }
@@ -205,12 +197,12 @@ fn reserved_name(pod: &PodView<'_>) -> (String, Option<String>) {
 }
 
 /// Where an earlier run mounted the volume in this container: the place that the container's variable names.
-fn earlier_mount_path(container: &ContainerView<'_>, volume: &str) -> Option<String> {
+fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String> {
     let variable = container.env().find(|variable| variable.name == TOKEN_FILE_ENV)?;
     let token_file = variable.value()?;
     let is_named = |path: &str| token_file.strip_prefix(path).is_some_and(|rest| rest == TOKEN_BELOW_MOUNT);
     let mounts = container.volume_mounts().filter(|mount| mount.name == volume);
-    let mut paths = mounts.map(|mount| mount.mount_path);
+    let mut paths = mounts.map(|mount| mount.path);
     paths.find(|path| is_reserved_mount_path(path) && is_named(path)).map(Cow::into_owned)
 }
 
@@ -221,7 +213,7 @@ fn is_reserved_mount_path(path: &str) -> bool {
 }
 
 /// Whether this is a token volume that this software or upstream added.
-fn is_earlier_token_volume(volume: &VolumeView<'_>) -> bool {
+fn is_earlier_token_volume(volume: &Volume<'_>) -> bool {
     let hash = volume.name.strip_prefix(RESERVED_PREFIX);
     hash.is_some_and(|hash| !hash.is_empty())
         && volume.name.len() <= LONGEST_NAME
@@ -242,7 +234,7 @@ fn reserved_name_for(identity: &str, suffix: &str) -> String {
 
 /// What the token volume projects.
 #[derive(Debug, Clone, Copy)]
-pub struct TokenSources<'a> {
+pub(crate) struct TokenSources<'a> {
     /// Audience of the token.
     pub audience: &'a str,
     /// Life of the token in seconds.
@@ -292,7 +284,7 @@ fn ca_projection(ca: &CaSource) -> Option<VolumeProjection> {
 }
 
 /// Whether the volume projects exactly this.
-fn has_sources(volume: &VolumeView<'_>, wanted: &ProjectedVolumeSource) -> bool {
+fn has_sources(volume: &Volume<'_>, wanted: &ProjectedVolumeSource) -> bool {
     let sources = volume.projected.as_ref().map_or(&[][..], |projected| &projected.sources);
     let wanted = wanted.sources.as_deref().unwrap_or_default();
     !volume.has_other_fields
@@ -300,7 +292,7 @@ fn has_sources(volume: &VolumeView<'_>, wanted: &ProjectedVolumeSource) -> bool 
         && sources.iter().zip(wanted).all(|(source, wanted)| is_source(source, wanted))
 }
 
-fn is_source(source: &ProjectionView<'_>, wanted: &VolumeProjection) -> bool {
+fn is_source(source: &Projection<'_>, wanted: &VolumeProjection) -> bool {
     let same_token = match (&source.token, &wanted.service_account_token) {
         (None, None) => true,
         (Some(token), Some(wanted)) => {
@@ -316,11 +308,12 @@ fn is_source(source: &ProjectionView<'_>, wanted: &VolumeProjection) -> bool {
 }
 
 /// Whether the JSON value says the same as the API object.
-fn is_same<T: serde::Serialize>(value: Option<Value<'_>>, wanted: Option<&T>) -> bool {
+fn is_same<T: serde::Serialize>(value: Option<JsonValue<'_>>, wanted: Option<&T>) -> bool {
     match (value, wanted) {
         (None, None) => true,
-        (Some(value), Some(wanted)) => serde_json::to_string(wanted)
-            .is_ok_and(|wanted| Json::parse(&wanted).is_ok_and(|wanted| value.is_equal_to(wanted.root()))),
+        (Some(value), Some(wanted)) => serde_json::to_string(wanted).is_ok_and(|wanted| {
+            JsonText::parse(&wanted).is_ok_and(|wanted| value.is_equal_to(wanted.root()))
+        }),
         _ => false,
     }
 }

@@ -1,10 +1,14 @@
 //! The change to a pod: RFC 6902 operations that only add, or replace what an earlier run injected.
 
+mod apply;
+
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ProjectedVolumeSource;
 use serde::Serialize;
+
+pub use apply::PatchError;
 
 /// Operations in the order in which they have to be applied. Equal input gives equal bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,7 +67,7 @@ pub(crate) enum Field {
 
 impl List {
     /// Key in the spec.
-    pub const fn key(self) -> &'static str {
+    pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::InitContainers => "initContainers",
             Self::Containers => "containers",
@@ -74,7 +78,7 @@ impl List {
 
 impl Field {
     /// Key in the container.
-    pub const fn key(self) -> &'static str {
+    pub(crate) const fn key(self) -> &'static str {
         match self {
             Self::Env => "env",
             Self::VolumeMounts => "volumeMounts",
@@ -90,25 +94,25 @@ pub(crate) enum Element {
 }
 
 impl Pointer {
-    pub const SPEC: Self = Self { list: None, field: None, element: None };
+    pub(crate) const SPEC: Self = Self { list: None, field: None, element: None };
 
     /// A list of the spec.
-    pub const fn list(list: List) -> Self {
+    pub(crate) const fn list(list: List) -> Self {
         Self { list: Some(list), field: None, element: None }
     }
 
     /// A field of the container at `index` of a list.
-    pub const fn field(list: List, index: u32, field: Field) -> Self {
+    pub(crate) const fn field(list: List, index: u32, field: Field) -> Self {
         Self { list: Some(list), field: Some((index, field)), element: None }
     }
 
     /// An element of the list at this place.
-    pub const fn at(self, index: u32) -> Self {
+    pub(crate) const fn at(self, index: u32) -> Self {
         Self { element: Some(Element::At(index)), ..self }
     }
 
     /// Behind the last element of the list at this place.
-    pub const fn end(self) -> Self {
+    pub(crate) const fn end(self) -> Self {
         Self { element: Some(Element::End), ..self }
     }
 }
@@ -183,13 +187,11 @@ impl Patch {
     }
 
     /// Whether there is nothing to do.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
     /// Length of the patch as JSON text, in bytes.
-    #[must_use]
     pub fn json_length(&self) -> usize {
         // Its brackets; a comma is counted with each operation, the first one's too.
         2 + self.length.saturating_sub(1)
@@ -219,7 +221,6 @@ impl Patch {
     }
 
     /// The patch as JSON text.
-    #[must_use]
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.json_length());
         self.write_json(|piece| json.push_str(piece));

@@ -1,7 +1,5 @@
 //! Integers as Go's `strconv.ParseInt` reads them in base 10, with its error texts: upstream passes them to the user.
 
-use crate::text::go_quote;
-
 /// Bytes of a value that are quoted; anything longer was not meant as a number.
 const LONGEST_QUOTED_VALUE: usize = 256;
 
@@ -9,10 +7,10 @@ const LONGEST_QUOTED_VALUE: usize = 256;
 ///
 /// # Errors
 /// Go's text, for example `strconv.ParseInt: parsing "1h": invalid syntax`.
-pub fn parse_int(text: &str, bits: u32) -> Result<i64, String> {
+pub(super) fn parse_int(text: &str, bits: u32) -> Result<i64, String> {
     let failed = |problem: &str| {
         let value = text.get(..text.floor_char_boundary(LONGEST_QUOTED_VALUE)).unwrap_or(text);
-        format!("strconv.ParseInt: parsing {}: {problem}", go_quote(value))
+        format!("strconv.ParseInt: parsing {value:?}: {problem}")
     };
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -65,7 +63,7 @@ mod tests {
     #[test]
     fn refuses_in_gos_words() {
         for text in ["", "+", " 1", "1 ", "0x10", "1_000", "1e4", "3600.0", "３６００", "+-1"] {
-            let message = format!("strconv.ParseInt: parsing {}: invalid syntax", go_quote(text));
+            let message = format!("strconv.ParseInt: parsing \"{text}\": invalid syntax");
             assert_eq!(parse_int(text, 64), Err(message));
         }
         for (text, bits) in [

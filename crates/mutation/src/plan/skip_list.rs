@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 /// The list may be as long as an annotation and a pod may have many containers, so each name of the list is searched for once
 /// among the sorted names of the containers, not each container in the list.
 #[derive(Debug, Default)]
-pub struct SkipList<'a> {
+pub(crate) struct SkipList<'a> {
     /// Names of containers, sorted, and whether the list has them.
     containers: Vec<(&'a str, bool)>,
     list: &'a str,
@@ -15,8 +15,7 @@ pub struct SkipList<'a> {
 
 impl<'a> SkipList<'a> {
     /// Reads the annotation; absent and empty skip nothing.
-    #[must_use]
-    pub fn new(annotation: Option<&'a str>, containers: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new(annotation: Option<&'a str>, containers: impl Iterator<Item = &'a str>) -> Self {
         let list = annotation.unwrap_or_default();
         if list.is_empty() {
             return Self::default();
@@ -41,13 +40,12 @@ impl<'a> SkipList<'a> {
     }
 
     /// Whether the container gets nothing.
-    #[must_use]
-    pub fn contains(&self, container: &str) -> bool {
+    pub(crate) fn contains(&self, container: &str) -> bool {
         self.find(container).is_some_and(|is_skipped| is_skipped)
     }
 
     /// The names that were written and that no container has, in order, without the empty ones.
-    pub fn unknown_names(&self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn unknown_names(&self) -> impl Iterator<Item = &'a str> {
         let names = self.list.split(SEPARATORS).map(str::trim);
         names.filter(|name| !name.is_empty() && self.find(name).is_none())
     }

@@ -8,11 +8,11 @@ use crate::names::{
     TOKEN_PROXY_ENV,
 };
 use crate::patch::{Fragment, Patch, Pointer, fragment, list_of};
-use crate::pod_view::ContainerView;
+use crate::view::Container;
 
 /// What every container gets unless it sets the variable itself.
 #[derive(Debug)]
-pub struct Environment<'a> {
+pub(crate) struct Environment<'a> {
     variables: Vec<Variable<'a>>,
     /// All of them as a list: most containers have none yet.
     list: Fragment,
@@ -27,7 +27,7 @@ struct Variable<'a> {
 
 /// The values of the variables; an empty one is not injected.
 #[derive(Debug, Clone, Copy)]
-pub struct EnvironmentValues<'a> {
+pub(crate) struct EnvironmentValues<'a> {
     /// Client id of the service account.
     pub client_id: &'a str,
     /// Tenant id of the service account or the settings.
@@ -76,7 +76,7 @@ impl<'a> Environment<'a> {
     }
 
     /// Adds the variables that a container does not have yet, whatever value those have there.
-    pub(crate) fn add_to(&self, container: &ContainerView<'_>, place: Pointer, patch: &mut Patch) {
+    pub(crate) fn add_to(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
         if container.has_no_env() {
             if !self.variables.is_empty() {
                 patch.add(place, Fragment::clone(&self.list));
@@ -98,8 +98,7 @@ impl<'a> Environment<'a> {
     }
 
     /// The API's own type, for a container that is injected.
-    #[must_use]
-    pub fn variables(&self) -> Vec<EnvVar> {
+    pub(crate) fn variables(&self) -> Vec<EnvVar> {
         let mut variables = Vec::with_capacity(self.variables.len());
         for injected in &self.variables {
             variables.push(variable(injected.name, injected.value));
@@ -108,14 +107,12 @@ impl<'a> Environment<'a> {
     }
 
     /// The value that is injected under `name`.
-    #[must_use]
-    pub fn value(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&'a str> {
         self.variables.iter().find(|variable| variable.name == name).map(|variable| variable.value)
     }
 }
 
 /// A variable with a literal value.
-#[must_use]
-pub fn variable(name: &str, value: &str) -> EnvVar {
+pub(super) fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }

@@ -1,15 +1,15 @@
 //! How long the projected token lives.
 
+use super::go_int::parse_int;
 use crate::config::TOKEN_EXPIRATION_SECONDS;
 use crate::denial::Denial;
-use crate::go_int::parse_int;
 
 /// Seconds from the pod's annotation, else the service account's, else the setting. An empty annotation counts as
 /// absent (`spec/upstream-webhook.md` 1.7).
 ///
 /// # Errors
 /// The annotation that counts is no integer or out of bounds; upstream's text.
-pub fn token_expiration(
+pub(super) fn token_expiration(
     pod: Option<&str>,
     service_account: Option<&str>,
     default: i64,

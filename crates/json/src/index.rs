@@ -49,22 +49,22 @@ pub(super) struct Node {
 
 impl Node {
     /// Where the value stands in the text.
-    pub fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 
     /// Where a string's content stands: what is between its quotes.
-    pub fn quoted(&self) -> Range<usize> {
+    pub(crate) fn quoted(&self) -> Range<usize> {
         self.start as usize + 1..(self.end as usize).saturating_sub(1)
     }
 
     /// Index of the first node behind this one and all that it contains.
-    pub fn next(&self) -> u32 {
+    pub(crate) fn next(&self) -> u32 {
         self.next & !HAS_ESCAPES
     }
 
     /// Whether this is a string with a backslash in it.
-    pub fn has_escapes(&self) -> bool {
+    pub(crate) fn has_escapes(&self) -> bool {
         self.next & HAS_ESCAPES != 0
     }
 }

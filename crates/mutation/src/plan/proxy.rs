@@ -5,20 +5,19 @@ use k8s_openapi::api::core::v1::{
     VolumeMount,
 };
 
-use crate::config::ProxyConfig;
+use super::environment::variable;
+use super::go_int::parse_int;
+use crate::config::{Choice as _, ProxyConfig};
 use crate::denial::Denial;
-use crate::environment::variable;
-use crate::go_int::parse_int;
 use crate::names::{INJECT_PROXY_ANNOTATION, PROXY_CONTAINER, PROXY_INIT_CONTAINER, PROXY_PORT_ANNOTATION};
 use crate::patch::{List, Patch, Pointer, fragment};
-use crate::pod_view::PodView;
-use crate::settings::Choice as _;
+use crate::view::{PodHead, PodSpec};
 
 const DEFAULT_PORT: i32 = 8000;
 
 /// A pod's wish for the proxy sidecar.
 #[derive(Debug)]
-pub struct ProxyRequest {
+pub(crate) struct ProxyRequest {
     port: i32,
 }
 
@@ -27,12 +26,12 @@ impl ProxyRequest {
     ///
     /// # Errors
     /// The pod shares the node's network, or the port cannot be used.
-    pub fn of(pod: &PodView<'_>) -> Result<Option<Self>, Denial> {
+    pub(crate) fn of(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> Result<Option<Self>, Denial> {
         let Some(wish) = pod.annotation(INJECT_PROXY_ANNOTATION) else { return Ok(None) };
         if wish.eq_ignore_ascii_case("false") {
             return Ok(None);
         }
-        if pod.host_network() {
+        if spec.host_network {
             return Err(Denial::invalid("hostNetwork is set to true, cannot inject proxy sidecar"));
         }
         Ok(Some(Self { port: pod.annotation(PROXY_PORT_ANNOTATION).map_or(Ok(DEFAULT_PORT), port)? }))
@@ -41,17 +40,17 @@ impl ProxyRequest {
     /// Adds the containers that are not there yet. `equip` gives each its environment and mounts.
     pub(crate) fn add_to(
         &self,
-        pod: &PodView<'_>,
+        spec: &PodSpec<'_>,
         config: &ProxyConfig,
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
         patch: &mut Patch,
     ) {
-        let sidecar = (!pod.has_container(PROXY_CONTAINER)).then(|| self.sidecar(config, &equip));
-        let init = (!pod.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
+        let sidecar = (!spec.has_container(PROXY_CONTAINER)).then(|| self.sidecar(config, &equip));
+        let init = (!spec.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
         let (first_init, first) = if config.native_sidecar { (sidecar, None) } else { (None, sidecar) };
 
-        insert(List::InitContainers, pod.init_containers().is_empty(), first_init, init, patch);
-        insert(List::Containers, pod.containers().is_empty(), first, None, patch);
+        insert(List::InitContainers, spec.init_containers.is_empty(), first_init, init, patch);
+        insert(List::Containers, spec.containers.is_empty(), first, None, patch);
     }
 
     fn sidecar(

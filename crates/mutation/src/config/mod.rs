@@ -1,16 +1,23 @@
 //! The checked form of the settings, from which pods are planned.
 
+mod cloud;
+mod forms;
+mod settings;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use crate::cloud;
-use crate::json::Value;
 use crate::names::{DEFAULT_AUDIENCE, TOKEN_ENDPOINT_ANNOTATION_PREFIX};
-use crate::settings::{
-    OptIn, ProxyLogLevel, ProxySettings, Settings, SettingsError, TokenEndpointSettings, TokenVolumeLayout,
+use azwi_json::{JsonValue, printable};
+use forms::{is_annotation_suffix, is_domain_name, is_host_name, is_https_url};
+pub(crate) use forms::{is_dns_label, is_dns_subdomain, is_guid};
+pub(crate) use settings::Choice;
+pub use settings::{
+    CaTrustBundleSettings, OptIn, ProxyLogLevel, ProxySettings, Settings, SettingsError,
+    TokenEndpointSettings, TokenVolumeLayout,
 };
 
 /// Shortest and longest life of a token in seconds that upstream accepts (`spec/upstream-webhook.md` 1.7).
-pub const TOKEN_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 3600..=86400;
+pub(crate) const TOKEN_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 3600..=86400;
 
 const DEFAULT_TOKEN_EXPIRATION_SECONDS: i64 = 3600;
 const DEFAULT_PROXY_IMAGE: &str = "mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.6.0";
@@ -95,30 +102,17 @@ impl Config {
     }
 
     /// Reads settings from JSON text and checks them.
-    ///
-    /// # Errors
-    /// As [`Settings::from_json`] and [`Config::new`].
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         Self::new(&Settings::from_json(json)?)
     }
 
     /// Reads settings from a JSON value and checks them.
-    ///
-    /// # Errors
-    /// As [`Settings::read`] and [`Config::new`].
-    pub fn read(settings: Value<'_>) -> Result<Self, SettingsError> {
+    pub fn read(settings: JsonValue<'_>) -> Result<Self, SettingsError> {
         Self::new(&Settings::read(settings)?)
-    }
-
-    /// Who is mutated.
-    #[must_use]
-    pub fn opt_in(&self) -> OptIn {
-        self.opt_in
     }
 
     /// The same configuration with the other decision about native sidecars, for a host that knows the API server's
     /// version.
-    #[must_use]
     pub fn with_native_sidecar(mut self, native_sidecar: bool) -> Self {
         self.proxy.native_sidecar = native_sidecar;
         self
@@ -209,7 +203,7 @@ fn authority_host(cloud_name: &str, host: Option<&str>) -> Result<String, Settin
     let of_cloud = cloud::authority_host(cloud_name);
     if of_cloud.is_none() && !cloud_name.eq_ignore_ascii_case(cloud::AZURE_STACK_CLOUD) {
         // Upstream's words, for those who search for them.
-        let shown = crate::text::printable(cloud_name, 100).to_ascii_uppercase();
+        let shown = printable(cloud_name, 100).to_ascii_uppercase();
         let accepted =
             format!("{}: there is no cloud environment matching the name \"{shown}\"", cloud::CLOUD_NAMES);
         return Err(SettingsError::invalid("azureEnvironment", cloud_name, &accepted));
@@ -258,80 +252,4 @@ fn one_word(key: &str, value: &str, accepted: &str) -> Result<String, SettingsEr
         return Err(SettingsError::invalid(key, value, accepted));
     }
     Ok(value.to_owned())
-}
-
-/// 8-4-4-4-12 hexadecimal digits.
-pub(crate) fn is_guid(text: &str) -> bool {
-    let is_hyphen = |position| matches!(position, 8 | 13 | 18 | 23);
-    let is_right = |(position, byte): (usize, u8)| {
-        if is_hyphen(position) { byte == b'-' } else { byte.is_ascii_hexdigit() }
-    };
-    text.len() == 36 && text.bytes().enumerate().all(is_right)
-}
-
-/// At least two DNS labels.
-fn is_domain_name(text: &str) -> bool {
-    text.contains('.') && is_host_name(text)
-}
-
-fn is_host_name(text: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(is_label)
-}
-
-/// The form of names of namespaces (RFC 1123).
-pub(crate) fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && is_dns_label_of_any_length(text)
-}
-
-fn is_dns_label_of_any_length(text: &str) -> bool {
-    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.as_bytes().first().is_some_and(is_alphanumeric)
-        && text.as_bytes().last().is_some_and(is_alphanumeric)
-        && text.as_bytes().iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
-}
-
-/// The form of names of `ConfigMap`s and service accounts (RFC 1123, as Kubernetes has it: without a bound for each label).
-pub(crate) fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label_of_any_length)
-}
-
-fn is_https_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_at_checked("https://".len()) else { return false };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let is_ip6_host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).is_some_and(is_ip6);
-    scheme.eq_ignore_ascii_case("https://")
-        && (is_host_name(host) || is_ip6_host)
-        && port.is_none_or(is_port)
-        && !rest.chars().any(|c| {
-            c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '@' | '\\' | '"' | '<' | '>')
-        })
-}
-
-/// Digits only: the number's parser would take a sign.
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
-}
-
-/// The characters of an IPv6 address; the standard library's parser would be a noticeable part of the wasm.
-fn is_ip6(text: &str) -> bool {
-    text.bytes().filter(|b| *b == b':').count() >= 2
-        && text.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
-}
-
-/// What may follow `use-` in the name part of an annotation key, which has at most 63 characters.
-fn is_annotation_suffix(text: &str) -> bool {
-    (1..=59).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }

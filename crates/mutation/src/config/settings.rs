@@ -8,8 +8,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use crate::json::{Json, TypeError, Value};
-use crate::text::printable;
+use azwi_json::{JsonText, JsonValue, TypeError, printable};
 
 /// Settings in their written form; `docs/settings.md` explains each key.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,6 +90,13 @@ pub enum OptIn {
     All,
 }
 
+impl OptIn {
+    /// Whether the pod's own label counts.
+    pub(crate) fn reads_pod_label(self) -> bool {
+        matches!(self, Self::Pod | Self::PodOrServiceAccount)
+    }
+}
+
 /// Name and paths of the token volume (`spec/upstream-webhook.md` 0).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVolumeLayout {
@@ -120,20 +126,18 @@ pub enum ProxyLogLevel {
 }
 
 /// A setting that is one of a few words.
-pub trait Choice: Copy + PartialEq + 'static {
+pub(crate) trait Choice: Copy + PartialEq + 'static {
     /// The words and what they mean.
     const WORDS: &'static [(&'static str, Self)];
     /// The words in a sentence.
     const ACCEPTED: &'static str;
 
     /// What a word means.
-    #[must_use]
     fn from_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(written, _)| *written == word).map(|(_, choice)| *choice)
     }
 
     /// The word.
-    #[must_use]
     fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(written, _)| written)
     }
@@ -175,7 +179,7 @@ impl Settings {
     /// # Errors
     /// The text is not JSON, or as [`Settings::read`].
     pub fn from_json(text: &str) -> Result<Self, SettingsError> {
-        let json = Json::parse(text)
+        let json = JsonText::parse(text)
             .map_err(|problem| SettingsError::sentence(format!("the settings are {problem}")))?;
         Self::read(json.root())
     }
@@ -184,7 +188,7 @@ impl Settings {
     ///
     /// # Errors
     /// A key is unknown or a value has the wrong type; the error names key, value and what is accepted.
-    pub fn read(settings: Value<'_>) -> Result<Self, SettingsError> {
+    pub fn read(settings: JsonValue<'_>) -> Result<Self, SettingsError> {
         let mut reader = Reader { settings, error: None };
         let read = reader.settings(settings);
         match reader.error {
@@ -196,12 +200,12 @@ impl Settings {
 
 /// Reads settings and keeps the first error. What cannot be read is absent in the result, which then is not used.
 struct Reader<'a> {
-    settings: Value<'a>,
+    settings: JsonValue<'a>,
     error: Option<SettingsError>,
 }
 
 impl<'a> Reader<'a> {
-    fn settings(&mut self, value: Value<'a>) -> Settings {
+    fn settings(&mut self, value: JsonValue<'a>) -> Settings {
         const KEYS: &[&str] = &[
             "tenantId",
             "azureEnvironment",
@@ -229,7 +233,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn proxy(&mut self, value: Value<'a>) -> ProxySettings {
+    fn proxy(&mut self, value: JsonValue<'a>) -> ProxySettings {
         self.check_keys(value, &["image", "initImage", "nativeSidecar", "logLevel"]);
         ProxySettings {
             image: self.text(value, "image"),
@@ -239,7 +243,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn token_endpoint(&mut self, value: Value<'a>) -> TokenEndpointSettings {
+    fn token_endpoint(&mut self, value: JsonValue<'a>) -> TokenEndpointSettings {
         const KEYS: &[&str] = &[
             "annotationSuffix",
             "audience",
@@ -261,7 +265,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn trust_bundle(&mut self, value: Value<'a>) -> CaTrustBundleSettings {
+    fn trust_bundle(&mut self, value: JsonValue<'a>) -> CaTrustBundleSettings {
         self.check_keys(value, &["signerName", "labelSelector"]);
         CaTrustBundleSettings {
             signer_name: self.text(value, "signerName"),
@@ -269,7 +273,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn label_selector(&mut self, value: Value<'a>) -> LabelSelector {
+    fn label_selector(&mut self, value: JsonValue<'a>) -> LabelSelector {
         self.check_keys(value, &["matchLabels", "matchExpressions"]);
         let mut match_labels = BTreeMap::new();
         if let Some(labels) = self.typed(value.optional_object("matchLabels")).flatten() {
@@ -290,7 +294,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn requirement(&mut self, value: Value<'a>) -> LabelSelectorRequirement {
+    fn requirement(&mut self, value: JsonValue<'a>) -> LabelSelectorRequirement {
         self.check_keys(value, &["key", "operator", "values"]);
         let mut values = Vec::new();
         if let Some(list) = self.typed(value.optional_array("values")).flatten() {
@@ -305,11 +309,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn text(&mut self, object: Value<'a>, key: &str) -> Option<String> {
+    fn text(&mut self, object: JsonValue<'a>, key: &str) -> Option<String> {
         self.typed(object.optional_text(key)).flatten().map(Cow::into_owned)
     }
 
-    fn choice<T: Choice>(&mut self, object: Value<'a>, key: &str) -> Option<T> {
+    fn choice<T: Choice>(&mut self, object: JsonValue<'a>, key: &str) -> Option<T> {
         let word = self.typed(object.optional_text(key)).flatten()?;
         let choice = T::from_word(&word);
         if choice.is_none() {
@@ -341,7 +345,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Sees to it that the value is an object that has no other than these keys.
-    fn check_keys(&mut self, value: Value<'a>, keys: &[&str]) {
+    fn check_keys(&mut self, value: JsonValue<'a>, keys: &[&str]) {
         if let Err(error) = value.object() {
             self.keep_type_error(error);
         }

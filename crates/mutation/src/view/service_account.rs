@@ -1,11 +1,11 @@
 //! What is read from a pod's service account: its label and its annotations.
 
+use super::metadata::{METADATA, PrefixedEntries};
 use crate::bounds::{LONGEST_IDENTITY, MOST_REQUEST_VALUES};
-use crate::json::{Json, Shape, TypeError, Value};
 use crate::names::{
     CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE, TENANT_ID_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
 };
-use crate::pod_view::{METADATA, PrefixedEntries};
+use azwi_json::{JsonText, JsonValue, Shape, TypeError};
 
 /// The part of a `ServiceAccount` that decides about its pods.
 ///
@@ -31,6 +31,17 @@ pub struct MisplacedKeys {
     pub opt_in_as_annotation: bool,
     /// The client id, written as a label.
     pub client_id_as_label: bool,
+}
+
+/// The result of a lookup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceAccountLookup {
+    /// It exists.
+    Found(ServiceAccount),
+    /// It does not exist.
+    Missing,
+    /// It could not be read, for this reason.
+    Failed(String),
 }
 
 impl ServiceAccount {
@@ -66,44 +77,21 @@ impl ServiceAccount {
     }
 
     /// Whether the service account opts its pods in.
-    #[must_use]
     pub fn is_opted_in(&self) -> bool {
         self.opt_in_label.as_deref() == Some(OPT_IN_VALUE)
     }
 
     /// The client id, empty when there is none.
-    #[must_use]
     pub fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or_default()
     }
-}
 
-/// As much of a text as tells that it is too long: caches keep these.
-fn kept(value: &str) -> Box<str> {
-    value.get(..value.floor_char_boundary(LONGEST_IDENTITY + 4)).unwrap_or(value).into()
-}
-
-/// What has to be indexed of a `ServiceAccount` manifest.
-static MANIFEST: Shape = Shape::Object(&[("metadata", &METADATA)]);
-
-/// What reading a service account came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServiceAccountLookup {
-    /// It exists.
-    Found(ServiceAccount),
-    /// It does not exist.
-    Missing,
-    /// It could not be read, for this reason.
-    Failed(String),
-}
-
-impl ServiceAccount {
     /// Reads a `ServiceAccount` manifest.
     ///
     /// # Errors
     /// One sentence that names the path of the field that has the wrong type.
-    pub fn read<'a>(manifest: Value<'a>) -> Result<Self, String> {
-        let read = |manifest: Value<'a>| {
+    pub fn read<'a>(manifest: JsonValue<'a>) -> Result<Self, String> {
+        let read = |manifest: JsonValue<'a>| {
             let Some(metadata) = manifest.object()?.optional_object("metadata")? else {
                 return Ok(Self::default());
             };
@@ -119,6 +107,14 @@ impl ServiceAccount {
     /// # Errors
     /// The text is not JSON, or as [`ServiceAccount::read`].
     pub fn from_json(text: &str) -> Result<Self, String> {
-        Self::read(Json::parse_shaped(text, &MANIFEST, MOST_REQUEST_VALUES)?.root())
+        Self::read(JsonText::parse_shaped(text, &MANIFEST, MOST_REQUEST_VALUES)?.root())
     }
 }
+
+/// As much of a text as tells that it is too long: caches keep these.
+fn kept(value: &str) -> Box<str> {
+    value.get(..value.floor_char_boundary(LONGEST_IDENTITY + 4)).unwrap_or(value).into()
+}
+
+/// What has to be indexed of a `ServiceAccount` manifest.
+static MANIFEST: Shape = Shape::Object(&[("metadata", &METADATA)]);

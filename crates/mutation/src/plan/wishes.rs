@@ -1,0 +1,93 @@
+//! What a pod, its service account and the settings ask for, checked.
+
+use super::expiration::token_expiration;
+use super::identity::NamedServiceAccount;
+use super::proxy::ProxyRequest;
+use super::skip_list::SkipList;
+use crate::bounds::{LONGEST_IDENTITY, LONGEST_POD_NAME};
+use crate::config::{Config, TokenEndpointConfig, TokenVolumeLayout};
+use crate::denial::Denial;
+use crate::names::{
+    PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
+};
+use crate::text::object_name;
+use crate::view::{PodHead, PodSpec};
+
+/// What one pod is to get besides its identity.
+#[derive(Debug)]
+pub(crate) struct Wishes<'a> {
+    pub proxy: Option<ProxyRequest>,
+    pub expiration_seconds: i64,
+    pub skip_list: SkipList<'a>,
+    /// The token endpoint, where the pod asks for it and can have it.
+    pub token_endpoint: Option<&'a TokenEndpointConfig>,
+    /// Whether the pod asks for a token endpoint that its volume layout cannot serve.
+    pub lacks_token_endpoint: bool,
+}
+
+impl<'a> Wishes<'a> {
+    /// Reads them in upstream's order.
+    ///
+    /// # Errors
+    /// The first one that cannot be granted, or is beyond a bound.
+    pub(crate) fn read(
+        pod: &'a PodHead<'_>,
+        spec: &'a PodSpec<'_>,
+        identity: NamedServiceAccount<'_>,
+        config: &'a Config,
+    ) -> Result<Self, Denial> {
+        check_lengths(pod, identity)?;
+        let proxy = ProxyRequest::of(pod, spec)?;
+        let account = identity.account;
+        let expiration_seconds = token_expiration(
+            pod.annotation(TOKEN_EXPIRATION_ANNOTATION),
+            account.token_expiration.as_deref(),
+            config.token_expiration_seconds,
+        )?;
+        if config.require_client_id && account.client_id().is_empty() {
+            let name = object_name(identity.namespace, identity.name);
+            return Err(Denial::invalid(format!(
+                "service account {name} has no annotation azure.workload.identity/client-id, which requireClientId demands"
+            )));
+        }
+        let own = spec.init_containers.iter().chain(&spec.containers).map(|container| &*container.name);
+        let injected = proxy.iter().flat_map(|_| [PROXY_CONTAINER, PROXY_INIT_CONTAINER]);
+        let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION), own.chain(injected));
+        let wanted = token_endpoint(pod, config);
+        // The oldest layout comes from releases that had no token endpoint.
+        let can_serve = config.token_volume != TokenVolumeLayout::AzureIdentityToken;
+        Ok(Self {
+            proxy,
+            expiration_seconds,
+            skip_list,
+            token_endpoint: wanted.filter(|_| can_serve),
+            lacks_token_endpoint: wanted.is_some() && !can_serve,
+        })
+    }
+}
+
+/// The token endpoint, if it is configured and the pod asks for it.
+fn token_endpoint<'c>(pod: &PodHead<'_>, config: &'c Config) -> Option<&'c TokenEndpointConfig> {
+    let endpoint = config.token_endpoint.as_ref()?;
+    pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
+}
+
+/// Bounds the texts that are repeated for every container, or hashed.
+fn check_lengths(pod: &PodHead<'_>, identity: NamedServiceAccount<'_>) -> Result<(), Denial> {
+    for (field, name) in [("name", pod.name()), ("generateName", pod.generate_name())] {
+        if name.len() > LONGEST_POD_NAME {
+            return Err(Denial::invalid(format!(
+                "pod field metadata.{field} must be at most {LONGEST_POD_NAME} bytes long"
+            )));
+        }
+    }
+    for (key, value) in identity.account.annotations() {
+        if value.len() > LONGEST_IDENTITY {
+            let name = object_name(identity.namespace, identity.name);
+            return Err(Denial::invalid(format!(
+                "annotation {key} of service account {name} must be at most {LONGEST_IDENTITY} bytes long"
+            )));
+        }
+    }
+    Ok(())
+}

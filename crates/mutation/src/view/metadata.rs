@@ -1,0 +1,70 @@
+//! Labels and annotations: only those whose keys have the project's prefix.
+
+use std::borrow::Cow;
+
+use azwi_json::{JsonValue, Shape, TypeError};
+
+use crate::bounds::LONGEST_ENTRIES;
+use crate::names::ANNOTATION_PREFIX;
+
+/// What is read of an object's metadata.
+pub(crate) static METADATA: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("generateName", &Shape::Leaf),
+    ("labels", &Shape::Entries(ANNOTATION_PREFIX)),
+    ("annotations", &Shape::Entries(ANNOTATION_PREFIX)),
+]);
+
+#[derive(Debug, Default)]
+pub(super) struct Metadata<'a> {
+    pub name: Cow<'a, str>,
+    pub generate_name: Cow<'a, str>,
+    pub labels: PrefixedEntries<'a>,
+    pub annotations: PrefixedEntries<'a>,
+}
+
+/// The labels or annotations whose keys have the project's prefix, in order.
+#[derive(Debug, Default)]
+pub(super) struct PrefixedEntries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Metadata<'a> {
+    pub(super) fn read(metadata: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
+        Ok(Self {
+            name: metadata.text_or_empty("name")?,
+            generate_name: metadata.text_or_empty("generateName")?,
+            labels: PrefixedEntries::read(metadata, "labels")?,
+            annotations: PrefixedEntries::read(metadata, "annotations")?,
+        })
+    }
+}
+
+impl<'a> PrefixedEntries<'a> {
+    /// Reads the map of strings under `key`.
+    pub(super) fn read(metadata: JsonValue<'a>, key: &str) -> Result<Self, TypeError<'a>> {
+        let mut entries = Vec::new();
+        let mut length = 0;
+        if let Some(map) = metadata.optional_object(key)? {
+            for (key, value) in map.members() {
+                let value = if value.is_null() { Cow::default() } else { value.text()? };
+                if key.starts_with(ANNOTATION_PREFIX) {
+                    length += key.len() + value.len();
+                    if length > LONGEST_ENTRIES {
+                        return map.wrong("at most 262144 bytes long in all");
+                    }
+                    entries.push((key, value));
+                }
+            }
+        }
+        Ok(Self(entries))
+    }
+
+    /// The value of `key`; of repeated keys the last counts.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &**value)
+    }
+
+    /// Keys and values in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}

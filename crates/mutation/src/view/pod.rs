@@ -1,0 +1,103 @@
+//! What tells whether a pod is opted in: its metadata and the name of its service account.
+
+use std::borrow::Cow;
+
+use azwi_json::{JsonValue, Shape, TypeError, printable};
+
+use super::metadata::{METADATA, Metadata};
+use crate::denial::Denial;
+use crate::names::{DEFAULT_SERVICE_ACCOUNT, OPT_IN_LABEL, OPT_IN_VALUE};
+
+/// What is read of a pod, or of the pod template of a workload object, to find out whether it is opted in.
+pub(super) static POD: Shape = Shape::Object(&[
+    ("metadata", &METADATA),
+    ("spec", &Shape::Object(&[("serviceAccountName", &Shape::Leaf)])),
+]);
+
+/// A pod, or the pod template of a workload object, before its spec is read.
+#[derive(Debug)]
+pub(crate) struct PodHead<'a> {
+    /// Names the pod or the template in errors.
+    subject: &'static str,
+    metadata: Metadata<'a>,
+    service_account_name: Cow<'a, str>,
+    spec: Option<JsonValue<'a>>,
+}
+
+impl<'a> PodHead<'a> {
+    /// Reads a pod or pod template; `subject` names it in errors.
+    ///
+    /// # Errors
+    /// A denial with the path of the field of the metadata that has the wrong type.
+    pub(crate) fn read(pod: JsonValue<'a>, subject: &'static str) -> Result<Self, Denial> {
+        let read_metadata = || match pod.object()?.optional_object("metadata")? {
+            Some(metadata) => Metadata::read(metadata),
+            None => Ok(Metadata::default()),
+        };
+        let metadata =
+            read_metadata().map_err(|error: TypeError<'a>| Denial::invalid(error.sentence(subject, pod)))?;
+        let spec = pod.get("spec");
+        // What is wrong with it matters only once the pod is opted in, and is said then.
+        let service_account_name = spec.and_then(|spec| spec.get("serviceAccountName"));
+        let service_account_name = service_account_name.and_then(|name| name.text().ok()).unwrap_or_default();
+        Ok(Self { subject, metadata, service_account_name, spec })
+    }
+
+    /// The pod's name; empty while only its prefix is known.
+    pub(crate) fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// The prefix from which the API server will make the name.
+    pub(crate) fn generate_name(&self) -> &str {
+        &self.metadata.generate_name
+    }
+
+    /// The pod for a message: its name, or its prefix and an asterisk; at most so many characters of it.
+    pub(crate) fn display_name(&self, limit: usize) -> String {
+        if self.name().is_empty() {
+            printable(self.generate_name(), limit) + "*"
+        } else {
+            printable(self.name(), limit)
+        }
+    }
+
+    /// Whether the pod's own label opts it in.
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.opt_in_label() == Some(OPT_IN_VALUE)
+    }
+
+    /// Value of the opt-in label.
+    pub(crate) fn opt_in_label(&self) -> Option<&str> {
+        self.metadata.labels.get(OPT_IN_LABEL)
+    }
+
+    /// Value of an annotation with the project's prefix.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.get(key)
+    }
+
+    /// The service account whose identity the pod gets.
+    pub(crate) fn service_account_name(&self) -> &str {
+        if self.service_account_name.is_empty() {
+            DEFAULT_SERVICE_ACCOUNT
+        } else {
+            &self.service_account_name
+        }
+    }
+
+    /// Whether the pod has a spec to add to.
+    pub(crate) fn has_spec(&self) -> bool {
+        self.spec.is_some()
+    }
+
+    /// The spec as it was sent.
+    pub(super) fn spec(&self) -> Option<JsonValue<'a>> {
+        self.spec
+    }
+
+    /// Names the pod or the template in errors.
+    pub(super) fn subject(&self) -> &'static str {
+        self.subject
+    }
+}

@@ -1,0 +1,39 @@
+//! How many elements the lists of a pod may have.
+
+use azwi_json::{JsonValue, TypeError};
+
+use crate::bounds::{MOST_CONTAINERS, MOST_MOUNTS, MOST_SOURCES, MOST_VARIABLES, MOST_VOLUMES};
+
+/// How many elements the lists of a pod may still have.
+pub(super) struct Room {
+    pub containers: usize,
+    pub volumes: usize,
+    pub sources: usize,
+    pub variables: usize,
+    pub mounts: usize,
+}
+
+impl Room {
+    pub(super) const FOR_A_POD: Self = Self {
+        containers: MOST_CONTAINERS,
+        volumes: MOST_VOLUMES,
+        sources: MOST_SOURCES,
+        variables: MOST_VARIABLES,
+        mounts: MOST_MOUNTS,
+    };
+}
+
+/// Takes the list under `key` off what there is room for; `expected` says how much that was.
+pub(super) fn take_room<'a>(
+    parent: JsonValue<'a>,
+    key: &str,
+    room: &mut usize,
+    expected: &'static str,
+) -> Result<Option<JsonValue<'a>>, TypeError<'a>> {
+    let Some(list) = parent.optional_array(key)? else { return Ok(None) };
+    match room.checked_sub(list.elements().count()) {
+        Some(left) => *room = left,
+        None => return list.wrong(expected),
+    }
+    Ok(Some(list))
+}

@@ -1,0 +1,249 @@
+//! The spec of a pod that is opted in.
+//!
+//! A field that is absent and one that is `null` mean the same, as they do to the API server.
+
+use std::borrow::Cow;
+
+use azwi_json::{Inner, JsonText, JsonValue, Shape, TypeError};
+
+use super::pod::PodHead;
+use super::room::{Room, take_room};
+use super::volume::{VOLUME, Volume};
+use crate::bounds::MOST_SPEC_VALUES;
+use crate::denial::Denial;
+
+/// What is read of the spec of a pod that is opted in.
+pub(crate) static SPEC: Shape = Shape::Object(&[
+    ("serviceAccountName", &Shape::Leaf),
+    ("hostNetwork", &Shape::Leaf),
+    ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
+    ("initContainers", &Shape::List(&CONTAINER)),
+    ("containers", &Shape::List(&CONTAINER)),
+    ("volumes", &Shape::List(&VOLUME)),
+]);
+
+static CONTAINER: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("env", &Shape::List(&VARIABLE)),
+    ("volumeMounts", &Shape::List(&MOUNT)),
+]);
+
+static VARIABLE: Shape =
+    Shape::Object(&[("name", &Shape::Leaf), ("value", &Shape::Leaf), ("valueFrom", &Shape::Leaf)]);
+
+static MOUNT: Shape = Shape::Object(&[
+    ("name", &Shape::Leaf),
+    ("mountPath", &Shape::Leaf),
+    ("readOnly", &Shape::Leaf),
+    ("subPath", &Shape::Leaf),
+    ("subPathExpr", &Shape::Leaf),
+    ("mountPropagation", &Shape::Leaf),
+]);
+
+/// The fields of a spec that the mutation reads, borrowed from the request's text; everything else is ignored.
+#[derive(Debug, Default)]
+pub(crate) struct PodSpec<'a> {
+    /// Whether the pod shares the node's network.
+    pub host_network: bool,
+    os_name: Cow<'a, str>,
+    pub init_containers: Vec<Container<'a>>,
+    pub containers: Vec<Container<'a>>,
+    pub volumes: Vec<Volume<'a>>,
+}
+
+/// A container or init container.
+#[derive(Debug)]
+pub(crate) struct Container<'a> {
+    /// The container's name.
+    pub name: Cow<'a, str>,
+    // As they stand in the index: views of all of them would take many times their text.
+    env: Option<JsonValue<'a>>,
+    volume_mounts: Option<JsonValue<'a>>,
+}
+
+/// Iterator over the environment variables of a container.
+#[derive(Debug)]
+pub(crate) struct Variables<'a>(Option<Inner<'a>>);
+
+/// Iterator over the volume mounts of a container.
+#[derive(Debug)]
+pub(crate) struct Mounts<'a>(Option<Inner<'a>>);
+
+/// An environment variable of a container.
+#[derive(Debug)]
+pub(crate) struct Variable<'a> {
+    /// The variable's name.
+    pub name: Cow<'a, str>,
+    literal: Option<JsonValue<'a>>,
+    has_source: bool,
+}
+
+/// A volume mount of a container.
+#[derive(Debug)]
+pub(crate) struct Mount<'a> {
+    /// Name of the mounted volume.
+    pub name: Cow<'a, str>,
+    /// Where it is mounted.
+    pub path: Cow<'a, str>,
+    read_only: bool,
+    is_whole_volume: bool,
+}
+
+/// Indexes the spec of a pod; none if it has none.
+///
+/// # Errors
+/// The spec is no object, or too large.
+pub(crate) fn index_spec<'a>(pod: &PodHead<'a>) -> Result<Option<JsonText<'a>>, Denial> {
+    let Some(spec) = pod.spec() else { return Ok(None) };
+    let spec = spec.object().map_err(|error| denial(pod, &error, spec))?;
+    let indexed = JsonText::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES);
+    indexed.map(Some).map_err(|problem| Denial::invalid(format!("{} field spec is {problem}", pod.subject())))
+}
+
+fn denial(pod: &PodHead<'_>, error: &TypeError<'_>, spec: JsonValue<'_>) -> Denial {
+    Denial::invalid(error.sentence_below(pod.subject(), "spec", spec))
+}
+
+impl<'a> PodSpec<'a> {
+    /// Reads the spec that [`index_spec`] has indexed; a pod without one has an empty spec.
+    ///
+    /// # Errors
+    /// A denial with the path of the field that has the wrong type or is beyond a bound.
+    pub(crate) fn read(pod: &PodHead<'_>, spec: Option<&'a JsonText<'a>>) -> Result<Self, Denial> {
+        let Some(spec) = spec.map(JsonText::root) else { return Ok(Self::default()) };
+        Self::of(spec).map_err(|error| denial(pod, &error, spec))
+    }
+
+    fn of(spec: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
+        // Its value was read with the head, which says nothing of its type.
+        spec.optional_text("serviceAccountName")?;
+        let mut room = Room::FOR_A_POD;
+        Ok(Self {
+            host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),
+            os_name: match spec.optional_object("os")? {
+                Some(os) => os.text_or_empty("name")?,
+                None => Cow::default(),
+            },
+            init_containers: Container::read_all(spec, "initContainers", &mut room)?,
+            containers: Container::read_all(spec, "containers", &mut room)?,
+            volumes: Volume::read_all(spec, &mut room)?,
+        })
+    }
+
+    /// Whether the pod says that it runs on Windows.
+    pub(crate) fn is_windows(&self) -> bool {
+        self.os_name == "windows"
+    }
+
+    /// Whether a container or init container has this name.
+    pub(crate) fn has_container(&self, name: &str) -> bool {
+        let is_in = |containers: &[Container<'_>]| containers.iter().any(|container| container.name == name);
+        is_in(&self.init_containers) || is_in(&self.containers)
+    }
+}
+
+impl<'a> Container<'a> {
+    fn read_all(spec: JsonValue<'a>, key: &str, room: &mut Room) -> Result<Vec<Self>, TypeError<'a>> {
+        let expected = "a list of at most 1000 containers, init containers included";
+        let Some(list) = take_room(spec, key, &mut room.containers, expected)? else { return Ok(Vec::new()) };
+        // Not `collect`: copies of its machinery would be one percent of the wasm.
+        let mut containers = Vec::new();
+        for container in list.elements() {
+            containers.push(Self::read(container.object()?, room)?);
+        }
+        Ok(containers)
+    }
+
+    fn read(container: JsonValue<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
+        let name = container.text_or_empty("name")?;
+        let expected = "a list of at most 10000 variables, those of all containers included";
+        let env = take_room(container, "env", &mut room.variables, expected)?;
+        if let Some(env) = env {
+            for variable in env.elements() {
+                Variable::read(variable.object()?)?;
+            }
+        }
+        let expected = "a list of at most 10000 mounts, those of all containers included";
+        let volume_mounts = take_room(container, "volumeMounts", &mut room.mounts, expected)?;
+        if let Some(mounts) = volume_mounts {
+            for mount in mounts.elements() {
+                Mount::read(mount.object()?)?;
+            }
+        }
+        Ok(Self { name, env, volume_mounts })
+    }
+
+    /// The environment variables, in order.
+    pub(crate) fn env(&self) -> Variables<'a> {
+        Variables(self.env.map(JsonValue::elements))
+    }
+
+    /// Whether there is no list of environment variables, or an empty one.
+    pub(crate) fn has_no_env(&self) -> bool {
+        self.env.is_none_or(|env| env.is_empty())
+    }
+
+    /// The volume mounts, in order.
+    pub(crate) fn volume_mounts(&self) -> Mounts<'a> {
+        Mounts(self.volume_mounts.map(JsonValue::elements))
+    }
+
+    /// Whether there is no list of volume mounts, or an empty one.
+    pub(crate) fn has_no_volume_mounts(&self) -> bool {
+        self.volume_mounts.is_none_or(|mounts| mounts.is_empty())
+    }
+}
+
+// All were read once already, without an error, so none is left out here.
+impl<'a> Iterator for Variables<'a> {
+    type Item = Variable<'a>;
+
+    fn next(&mut self) -> Option<Variable<'a>> {
+        Variable::read(self.0.as_mut()?.next()?).ok()
+    }
+}
+
+impl<'a> Iterator for Mounts<'a> {
+    type Item = Mount<'a>;
+
+    fn next(&mut self) -> Option<Mount<'a>> {
+        Mount::read(self.0.as_mut()?.next()?).ok()
+    }
+}
+
+impl<'a> Variable<'a> {
+    fn read(variable: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
+        Ok(Self {
+            name: variable.text_or_empty("name")?,
+            // Its text only where it is asked for: it may be long, and full of escapes.
+            literal: variable.get("value").map(JsonValue::string).transpose()?,
+            has_source: variable.get("valueFrom").is_some(),
+        })
+    }
+
+    /// The variable's literal value, empty when it has none; none when the value comes from elsewhere.
+    pub(crate) fn value(&self) -> Option<Cow<'a, str>> {
+        if self.has_source {
+            return None;
+        }
+        Some(self.literal.and_then(|value| value.text().ok()).unwrap_or_default())
+    }
+}
+
+impl<'a> Mount<'a> {
+    fn read(mount: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
+        Ok(Self {
+            name: mount.text_or_empty("name")?,
+            path: mount.text_or_empty("mountPath")?,
+            read_only: mount.optional_flag("readOnly")?.unwrap_or(false),
+            is_whole_volume: ["subPath", "subPathExpr", "mountPropagation"]
+                .iter()
+                .all(|key| mount.get(key).is_none()),
+        })
+    }
+
+    /// Whether this is a plain read-only mount of a whole volume at `path`.
+    pub(crate) fn is_plain_read_only_at(&self, path: &str) -> bool {
+        self.path == path && self.read_only && self.is_whole_volume
+    }
+}
