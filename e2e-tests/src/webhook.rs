@@ -251,7 +251,8 @@ impl EmbeddedWebhook {
         let cache = Arc::new(Cache::default());
         let client = kube::Client::new(service_fn(missing), "default");
         let limits = Limits::default();
-        let service_accounts = Arc::new(ServiceAccounts::new(Arc::clone(&cache), client, limits.reads));
+        let service_accounts =
+            Arc::new(ServiceAccounts::new(Arc::clone(&cache), client, limits.reads, limits.read_memory));
         let admissions = Arc::new(Admissions::new(config, service_accounts, Metrics::new()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;

@@ -38,6 +38,8 @@ pub(super) fn unescape(text: &str) -> String {
         });
     }
     plain.push_str(text.get(at..).unwrap_or_default());
+    // It is kept as long as a request waits.
+    plain.shrink_to_fit();
     plain
 }
 

@@ -16,6 +16,10 @@ pub(super) const LONGEST_TEXT: usize = (1 << 31) - 1;
 
 const HAS_ESCAPES: u32 = 1 << 31;
 
+/// How much of a key with escapes is looked at, in bytes as it is written: six for each byte of the longest name or prefix of any
+/// shape, which are shorter than 64.
+const LONGEST_ESCAPED_KEY: usize = 6 * 64;
+
 /// Which values of a text get a node. A value of another type than its shape expects gets one node, and none inside.
 #[derive(Debug)]
 pub enum Shape {
@@ -25,7 +29,8 @@ pub enum Shape {
     Whole,
     /// Of an object, the members with these names.
     Object(&'static [Member]),
-    /// Of an object, the members with these names, and the others as leaves.
+    /// Of an object, the members with these names, and of the others the first that is not `null`, as a leaf: it tells that
+    /// there are others.
     OpenObject(&'static [Member]),
     /// Of a map of strings, the entries whose keys begin so, and those that are no strings.
     Entries(&'static str),
@@ -93,14 +98,18 @@ fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// The shape of an object's member; none if it gets no node.
-fn shape_of_member(object: &Shape, key: &[u8], is_string: bool) -> Option<&'static Shape> {
+/// The shape of an object's member whose value begins with `first`; `None` if it gets no node.
+fn shape_of_member(object: &Shape, key: &[u8], first: u8, is_alone: &mut bool) -> Option<&'static Shape> {
     let named = |members: &'static [Member]| {
         members.iter().find(|(name, _)| name.as_bytes() == key).map(|(_, shape)| *shape)
     };
+    let is_string = first == b'"';
     match object {
         Shape::Object(members) => named(members),
-        Shape::OpenObject(members) => Some(named(members).unwrap_or(&Shape::Leaf)),
+        Shape::OpenObject(members) => named(members).or_else(|| {
+            let counts = first != b'n' && std::mem::take(is_alone);
+            counts.then_some(&Shape::Leaf)
+        }),
         Shape::Entries(prefix) => {
             let counts = !is_string || key.starts_with(prefix.as_bytes());
             counts.then_some(&Shape::Leaf)
@@ -157,9 +166,10 @@ impl Index<'_> {
         let opened = self.node(self.at, false)?;
         self.at += 1;
         if self.next_byte()? != closing(bracket) {
+            let mut is_alone = true;
             loop {
                 match shape {
-                    _ if bracket == b'{' => self.member(shape)?,
+                    _ if bracket == b'{' => self.member(shape, &mut is_alone)?,
                     Shape::List(element) => self.value(element)?,
                     _ => self.value(&Shape::Whole)?,
                 }
@@ -179,7 +189,8 @@ impl Index<'_> {
         Some(())
     }
 
-    fn member(&mut self, object: &Shape) -> Option<()> {
+    /// Notes a member of an object. `is_alone` until one was noted of which only the first counts.
+    fn member(&mut self, object: &Shape, is_alone: &mut bool) -> Option<()> {
         if self.next_byte()? != b'"' {
             return None;
         }
@@ -190,13 +201,15 @@ impl Index<'_> {
             return None;
         }
         self.at += 1;
-        let is_string = self.next_byte()? == b'"';
+        let first = self.next_byte()?;
         let key = self.text.get(start + 1..end - 1)?;
         let shape = if has_escapes {
-            let key = unescape(std::str::from_utf8(key).ok()?);
-            shape_of_member(object, key.as_bytes(), is_string)
+            let key = std::str::from_utf8(key).ok()?;
+            let key = key.get(..key.floor_char_boundary(LONGEST_ESCAPED_KEY)).unwrap_or(key);
+            let key = unescape(key);
+            shape_of_member(object, key.as_bytes(), first, is_alone)
         } else {
-            shape_of_member(object, key, is_string)
+            shape_of_member(object, key, first, is_alone)
         };
         let Some(shape) = shape else { return self.skip() };
         let value = std::mem::replace(&mut self.at, end);

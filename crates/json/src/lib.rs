@@ -16,6 +16,9 @@ use index::{DEEPEST, Fault, LONGEST_TEXT, Node, index};
 pub use index::{Member, Shape};
 pub use text::printable;
 
+/// Longest string that [`JsonValue::short_text`] gives as a whole, in bytes: the longest name of any object in Kubernetes.
+pub const SHORT: usize = 253;
+
 /// A JSON text and where its values stand.
 #[derive(Debug)]
 pub struct JsonText<'a> {
@@ -67,7 +70,9 @@ impl<'a> JsonText<'a> {
     /// Whether a string's node stands for `wanted`.
     fn is_string(&self, node: &Node, wanted: &str) -> bool {
         if node.has_escapes() {
-            return self.text.get(node.quoted()).is_some_and(|quoted| unescape(quoted) == wanted);
+            // An escape is at most six bytes for one: what is much longer need not be taken apart.
+            return node.quoted().len() <= 6 * wanted.len()
+                && self.text.get(node.quoted()).is_some_and(|quoted| unescape(quoted) == wanted);
         }
         // Most keys are passed over, so their lengths are compared first.
         node.quoted().len() == wanted.len()
@@ -275,6 +280,43 @@ impl<'a> JsonValue<'a> {
     /// The string under `key`, empty if there is none.
     pub fn text_or_empty(self, key: &str) -> Result<Cow<'a, str>, TypeError<'a>> {
         Ok(self.optional_text(key)?.unwrap_or_default())
+    }
+
+    /// The string, if it is short. Of one that cannot be as short as [`SHORT`], its beginning as it is written, which is longer
+    /// than that: no name is, and a megabyte of escapes is not worth taking apart to learn it.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn short_text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
+        let written = self.string()?.raw();
+        if written.len() <= 6 * SHORT {
+            return self.text();
+        }
+        Ok(Cow::Borrowed(written.get(1..written.floor_char_boundary(SHORT + 6)).unwrap_or_default()))
+    }
+
+    /// As [`JsonValue::short_text`], of the string under `key`, empty if there is none.
+    ///
+    /// # Errors
+    /// The member is something else.
+    pub fn short_text_or_empty(self, key: &str) -> Result<Cow<'a, str>, TypeError<'a>> {
+        Ok(self.get(key).map(Self::short_text).transpose()?.unwrap_or_default())
+    }
+
+    /// Whether this is the string `wanted`. One that is much longer is not taken apart.
+    pub fn is_text(self, wanted: &str) -> bool {
+        self.starts_with(b'"') && self.json.is_string(&self.node(), wanted)
+    }
+
+    /// Whether an object has a member that is not `null` and has none of these keys.
+    pub fn has_others_than(self, keys: &[&str]) -> bool {
+        let mut inner = if self.is_object() { self.inner() } else { self.nothing() };
+        while let (Some(key), Some(value)) = (inner.next(), inner.next()) {
+            if !value.is_null() && !keys.iter().any(|wanted| key.is_text(wanted)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The boolean under `key`, if there is one.

@@ -67,7 +67,9 @@ fn lists_of_all_containers_count_together() {
 
 #[test]
 fn what_is_looked_at_of_a_spec_has_a_bound() {
-    let volume = format!(r#"{{"name":"v",{}}}"#, vec![r#""x":1"#; 40_000].join(","));
+    let items = list("1", 70_000);
+    let source = json!({"configMap": {"items": "ITEMS"}}).to_string().replace("\"ITEMS\"", &items);
+    let volume = format!(r#"{{"name":"v","projected":{{"sources":[{source}]}}}}"#);
     let denial = answer(&format!(r#"{{"volumes":[{volume}]}}"#)).unwrap_err();
     assert_eq!(denial.message, "pod field spec is too large: it has more than 65536 keys and values");
 }

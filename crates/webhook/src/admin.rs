@@ -25,7 +25,7 @@ use crate::connections::{Allowance, Connection, Connections, State};
 
 /// Connections to one port at a time. Callers are the kubelet and one or two Prometheus servers. The more places there are,
 /// the longer a caller has for its request while others open connections; each takes 2 KiB, and 12 once it has sent something.
-pub const MOST_CONNECTIONS: usize = 256;
+pub const MOST_CONNECTIONS: usize = 128;
 const ALLOWANCE: Allowance = Allowance {
     connections: MOST_CONNECTIONS,
     memory: 0,
@@ -127,6 +127,7 @@ async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observe
     let served = async {
         // Until then it needs no buffer.
         stream.readable().await?;
+        connection.has_sent_anything();
         http.serve_connection(TokioIo::new(stream), service).await.map_err(std::io::Error::other)
     };
     tokio::select! {
@@ -177,6 +178,7 @@ fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
     let metrics = &observed.admissions.metrics;
     let cache = observed.admissions.service_accounts.cache();
     metrics.cached_service_accounts.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
+    metrics.service_accounts_without_room.inner().store(cache.without_room(), Ordering::Relaxed);
     metrics.cache_age_seconds.set(cache.last_heard().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));
     if let Some(process) = process::Usage::read() {
         metrics.resident_memory.set(process.resident_bytes);

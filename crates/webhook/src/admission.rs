@@ -19,8 +19,14 @@ use crate::telemetry::Throttle;
 
 /// What is left of the API server's patience for the way back.
 const MARGIN: Duration = Duration::from_millis(250);
-/// What views of a request's labels and annotations take beside their index, as a multiple of that.
-const VIEWS_PER_INDEX: usize = 3;
+
+/// Memory for what is more than a share, of `bytes` in all.
+fn beyond(share: &Share, bytes: usize, connection: &Arc<Connection>) -> Result<Option<Share>, Unanswered> {
+    match bytes.saturating_sub(share.bytes()) {
+        0 => Ok(None),
+        more => connection.reserve_now(more).map(Some).ok_or(Unanswered::NoMemory),
+    }
+}
 
 /// One in a gauge, for as long as this lives.
 struct Counted<'a>(&'a Gauge);
@@ -74,22 +80,25 @@ impl Admissions {
 
     /// Answers a review. `patience` is how long the API server waits from `arrival` on.
     ///
-    /// The share is the answer's: it was taken before the answer was written, and never waited for, because what the answer
-    /// is made from is in memory already.
+    /// `share` is the memory that was kept for the body and what is made of it. What the answer takes beyond it comes with the
+    /// answer: it was taken before the answer was written, and never waited for, because what the answer is made from is in
+    /// memory already.
     ///
     /// # Errors
     /// The body is no review, or there is no memory for it.
     pub async fn answer(
         &self,
         body: &[u8],
+        share: &Share,
         connection: &Arc<Connection>,
         arrival: Instant,
         patience: Duration,
-    ) -> Result<(String, Share), Unanswered> {
+    ) -> Result<(String, Option<Share>), Unanswered> {
         let text = std::str::from_utf8(body)
             .map_err(|error| Unanswered::Unreadable(format!("the body is not UTF-8: {error}")))?;
         let json = index(text).map_err(|problem| Unanswered::Unreadable(format!("the body is {problem}")))?;
         let review = Review::read(json.root()).map_err(Unanswered::Unreadable)?;
+        connection.has_sent_review();
         let config = self.config.load();
         let deadline = arrival + patience.saturating_sub(MARGIN).max(patience / 2);
         let (answer, reason) = match azwi_mutation::admit(&review.request, &config) {
@@ -103,8 +112,8 @@ impl Admissions {
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // While others are answered, this one keeps what was made of its body.
-                        let kept = json.index_bytes() * VIEWS_PER_INDEX;
-                        let _share = connection.reserve_now(kept).ok_or(Unanswered::NoMemory)?;
+                        let kept = body.len() + json.index_bytes() + pending.heap_bytes();
+                        let _more = beyond(share, kept, connection)?;
                         connection.enter(State::Waiting);
                         let waited = self.wait_for_account(pending, deadline).await;
                         connection.enter(State::Answering);
@@ -113,12 +122,11 @@ impl Admissions {
                 }
             }
         };
-        let size = answer_size(&answer) + review.request.uid.len();
-        let share = connection.reserve_now(size).ok_or(Unanswered::NoMemory)?;
+        let more = beyond(share, body.len() + answer_size(&answer), connection)?;
         self.record(&review, connection, &answer, reason, arrival);
         let text = write_answer(&review.api_version, &review.request.uid, &answer)
             .map_err(|error| Unanswered::Unreadable(error.to_string()))?;
-        Ok((text, share))
+        Ok((text, more))
     }
 
     async fn wait_for_account(

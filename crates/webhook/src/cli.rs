@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::certificates::{Lives, Objects};
 use crate::go_duration;
 use crate::inject::{self, InjectArguments};
-use crate::limits::Limits;
+use crate::limits::{Limits, largest_body};
 use crate::open_files;
 use crate::serve::{self, CertificateSource, Clients, Options};
 use crate::server::TlsVersion;
@@ -240,7 +240,7 @@ impl CertificateArguments {
 #[command(next_help_heading = "Limits")]
 struct LimitArguments {
     /// Memory of all requests together in bytes: bodies, and answers until they are sent. Beyond it the oldest request is
-    /// dropped, or the new one answered at once with status 503 [default: three eighths of the container's memory limit].
+    /// dropped, or the new one answered at once with status 503 [default: five sixteenths of the container's memory limit].
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_memory, hide_default_value = true,
         value_parser = bytes)]
     request_memory: usize,
@@ -270,6 +270,11 @@ struct LimitArguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, hide_default_value = true,
         value_parser = connections)]
     max_connections: usize,
+    /// Memory of the cache of service accounts in bytes; those that do not fit are read when they are needed [default: a
+    /// sixteenth of the container's memory limit].
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().cache_memory, hide_default_value = true,
+        value_parser = bytes)]
+    cache_memory: usize,
     /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait half
     /// of their time for a place, and are answered with code 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().reads)]
@@ -405,9 +410,9 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     let settings = arguments.settings.resolve(arguments.log_level.as_deref())?;
     arguments.certificates.check_lives()?;
     let limits = arguments.limits;
-    if limits.request_memory / 8 * 7 < limits.max_body {
+    if largest_body(limits.request_memory) < limits.max_body {
         bail!(
-            "--max-body is {} bytes, but one body may have at most seven eighths of --request-memory, which is {}; one of them has \
+            "--max-body is {} bytes, but one body may have at most three quarters of --request-memory, which is {}; one of them has \
              to change",
             limits.max_body,
             limits.request_memory
@@ -434,6 +439,8 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
             write_time: limits.write_timeout,
             connections: limits.max_connections,
             reads: limits.max_in_flight,
+            read_memory: Limits::default().read_memory,
+            cache_memory: limits.cache_memory,
             request_time: limits.request_timeout,
         },
         settings,

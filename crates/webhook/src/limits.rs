@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::connections::Allowance;
 use crate::memory;
+use crate::server::ROOM_FOR_ANSWER;
 
 /// The container's memory where nobody says how much it has: the chart's limit.
 const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
@@ -33,6 +35,10 @@ pub struct Limits {
     pub connections: usize,
     /// Reads of service accounts at a time.
     pub reads: usize,
+    /// Memory of the answers to those reads together, in bytes.
+    pub read_memory: usize,
+    /// Memory of the cache of service accounts, in bytes.
+    pub cache_memory: usize,
     /// How long a request may take where the API server does not say.
     pub request_time: Duration,
 }
@@ -40,17 +46,17 @@ pub struct Limits {
 impl Limits {
     /// The limits for a process that may use so much memory in bytes.
     ///
-    /// Three eighths are for requests, a quarter for connections. The rest is for the program, its cache, what one answer
-    /// takes while it is made, and what the allocator cannot give back at once.
+    /// Five sixteenths are for requests, a quarter for connections, one sixteenth each for the cache of service accounts and for
+    /// reading others. The rest is for the program, the connections of health and metrics, what one answer takes while it is
+    /// made, and what the allocator cannot give back at once.
     pub fn within(memory: u64) -> Self {
         let connections = (memory / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let request_memory = in_memory(memory / 8 * 3);
+        let request_memory = in_memory(memory / 16 * 5);
         Self {
             request_memory,
             // A review of the largest object that an API server takes, 3 MiB, with room for what it fills in.
-            // An eighth of all is kept for small ones.
-            body_bytes: (request_memory / 8 * 7).min(7 * 1024 * 1024),
+            body_bytes: largest_body(request_memory).min(7 * 1024 * 1024),
             header_bytes: 16 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(10),
@@ -58,9 +64,16 @@ impl Limits {
             write_time: Duration::from_secs(10),
             connections: in_memory(connections),
             reads: 64,
+            read_memory: in_memory(memory / 16),
+            cache_memory: in_memory(memory / 16),
             request_time: Duration::from_secs(10),
         }
     }
+}
+
+/// The largest body that so much memory of requests is enough for, in bytes.
+pub fn largest_body(request_memory: usize) -> usize {
+    Allowance::largest_request(request_memory).saturating_sub(ROOM_FOR_ANSWER)
 }
 
 impl Default for Limits {
@@ -72,17 +85,17 @@ impl Default for Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::Limits;
+    use super::{Limits, ROOM_FOR_ANSWER};
 
     #[test]
     fn limits_follow_from_the_memory() {
         const MIB: usize = 1024 * 1024;
         let chart = Limits::within(64 << 20);
-        assert_eq!((chart.request_memory, chart.body_bytes, chart.connections), (24 * MIB, 7 * MIB, 256));
+        assert_eq!((chart.request_memory, chart.body_bytes, chart.connections), (20 * MIB, 7 * MIB, 256));
         let small = Limits::within(16 << 20);
         assert_eq!(
             (small.request_memory, small.body_bytes, small.connections),
-            (6 * MIB, 6 * MIB / 8 * 7, 64)
+            (5 * MIB, 5 * MIB / 4 * 3 - ROOM_FOR_ANSWER, 64)
         );
         let large = Limits::within(64 << 30);
         assert_eq!((large.body_bytes, large.connections), (7 * MIB, 4096));

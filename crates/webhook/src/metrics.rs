@@ -1,7 +1,7 @@
 //! What the process counts. No label grows with the cluster: namespaces and names are for the log.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -51,9 +51,10 @@ struct ServiceName {
 }
 
 /// Counters, gauges and histograms, and the registry that shows them.
+#[derive(Default)]
 pub struct Metrics {
     registry: Registry,
-    mutation_seconds: Histogram,
+    mutation_seconds: OnceLock<Histogram>,
     requests: Family<RequestLabels, Counter>,
     lookups: Family<LookupLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub in_flight: Gauge,
     /// Service accounts in the cache.
     pub cached_service_accounts: Gauge,
+    /// Times the cache had no room for a service account.
+    pub service_accounts_without_room: Counter,
     /// Seconds since the API server last said something about service accounts.
     pub cache_age_seconds: Gauge<f64, AtomicU64>,
     /// When the serving certificate ends, in seconds since 1970; 0 when there is none.
@@ -90,88 +93,95 @@ fn buckets() -> impl Iterator<Item = f64> {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// All of them, registered.
     pub fn new() -> Arc<Self> {
+        let mut metrics = Self::default();
         let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        metrics.registry = registry;
+        Arc::new(metrics)
+    }
+
+    /// Names in the registry; counters get the suffix `_total`.
+    fn register(&self, to: &mut Registry) {
         let mutations = Family::<ServiceName, Histogram>::new_with_constructor(|| Histogram::new(buckets()));
-        let mutation_seconds = mutations.get_or_create_owned(&ServiceName { service_name: "webhook" });
-        registry.register(
+        self.mutation_seconds
+            .get_or_init(|| mutations.get_or_create_owned(&ServiceName { service_name: "webhook" }));
+        to.register(
             "azwi_mutation_request",
             "Distribution of how long it took for the azure-workload-identity mutation request",
             mutations,
         );
-        macro_rules! registered {
-            ($name:literal, $help:literal) => {{
-                let metric = Default::default();
-                registry.register($name, $help, Clone::clone(&metric));
-                metric
-            }};
-        }
-        let requests: Family<RequestLabels, Counter> =
-            registered!("azwi_requests", "Admission requests by outcome and reason");
-        let lookups: Family<LookupLabels, Counter> =
-            registered!("azwi_service_account_lookups", "Reads of service accounts by source and result");
-        let reloads: Family<ResultLabel, Counter> =
-            registered!("azwi_certificate_reloads", "Times the serving certificate was read anew, by result");
-        let handshake_failures: Family<ReasonLabel, Counter> =
-            registered!("azwi_handshake_failures", "Connections that ended before a request, by reason");
-        let shed: Counter = registered!(
+        to.register("azwi_requests", "Admission requests by outcome and reason", self.requests.clone());
+        to.register(
+            "azwi_service_account_lookups",
+            "Reads of service accounts by source and result",
+            self.lookups.clone(),
+        );
+        to.register(
+            "azwi_certificate_reloads",
+            "Times the serving certificate was read again, by result",
+            self.reloads.clone(),
+        );
+        to.register(
+            "azwi_handshake_failures",
+            "Connections that ended before a request, by reason",
+            self.handshake_failures.clone(),
+        );
+        to.register(
             "azwi_requests_shed",
-            "Requests for which there was no memory, or no read of their service account"
+            "Requests for which there was no memory, or no read of their service account",
+            self.shed.clone(),
         );
-        let in_flight: Gauge = registered!("azwi_requests_in_flight", "Requests that are being answered");
-        let cached_service_accounts: Gauge =
-            registered!("azwi_cached_service_accounts", "Service accounts in the cache");
-        let cache_age_seconds: Gauge<f64, AtomicU64> = registered!(
+        to.register("azwi_requests_in_flight", "Requests that are being answered", self.in_flight.clone());
+        to.register(
+            "azwi_cached_service_accounts",
+            "Service accounts in the cache",
+            self.cached_service_accounts.clone(),
+        );
+        to.register(
+            "azwi_service_accounts_without_room",
+            "Times the cache had no room for a service account",
+            self.service_accounts_without_room.clone(),
+        );
+        to.register(
             "azwi_cache_age_seconds",
-            "Seconds since the API server last said something about service accounts"
+            "Seconds since the API server last said something about service accounts",
+            self.cache_age_seconds.clone(),
         );
-        let certificate_not_after: Gauge<i64, AtomicI64> = registered!(
+        to.register(
             "azwi_certificate_not_after_timestamp_seconds",
-            "When the serving certificate ends, in seconds since 1970"
+            "When the serving certificate ends, in seconds since 1970",
+            self.certificate_not_after.clone(),
         );
-        let ca_bundle_rewrites: Counter =
-            registered!("azwi_ca_bundle_rewrites", "Times somebody else changed the caBundle");
-        let resident_memory: Gauge = registered!("process_resident_memory_bytes", "Memory of the process");
-        let cpu_seconds: Counter<f64, AtomicU64> =
-            registered!("process_cpu_seconds", "CPU time of the process");
-        let connections_evicted: Counter =
-            registered!("azwi_connections_evicted", "Connections that had to go for others");
-        let watch_interruptions: Counter = registered!(
+        to.register(
+            "azwi_ca_bundle_rewrites",
+            "Times somebody else changed the caBundle",
+            self.ca_bundle_rewrites.clone(),
+        );
+        to.register("process_resident_memory_bytes", "Memory of the process", self.resident_memory.clone());
+        to.register("process_cpu_seconds", "CPU time of the process", self.cpu_seconds.clone());
+        to.register(
+            "azwi_connections_evicted",
+            "Connections that had to go for others",
+            self.connections_evicted.clone(),
+        );
+        to.register(
             "azwi_watch_interruptions",
-            "Times the watch of service accounts ended with an error"
+            "Times the watch of service accounts ended with an error",
+            self.watch_interruptions.clone(),
         );
-        let open_files: Gauge = registered!("process_open_fds", "Open file descriptors");
-        registry.register(
-            "azwi_build",
-            "What this program is",
-            Info::new(vec![("version", BUILD.build_version), ("commit", BUILD.git_commit)]),
-        );
-        Arc::new(Self {
-            registry,
-            mutation_seconds,
-            requests,
-            lookups,
-            reloads,
-            handshake_failures,
-            shed,
-            in_flight,
-            cached_service_accounts,
-            cache_age_seconds,
-            certificate_not_after,
-            ca_bundle_rewrites,
-            resident_memory,
-            cpu_seconds,
-            connections_evicted,
-            watch_interruptions,
-            open_files,
-        })
+        to.register("process_open_fds", "Open file descriptors", self.open_files.clone());
+        let build = vec![("version", BUILD.build_version), ("commit", BUILD.git_commit)];
+        to.register("azwi_build", "What this program is", Info::new(build));
     }
 
     /// A request was answered.
     pub fn answered(&self, outcome: Outcome, reason: &'static str, seconds: f64) {
         self.requests.get_or_create(&RequestLabels { outcome, reason }).inc();
-        self.mutation_seconds.observe(seconds);
+        if let Some(histogram) = self.mutation_seconds.get() {
+            histogram.observe(seconds);
+        }
     }
 
     /// A service account was looked up.

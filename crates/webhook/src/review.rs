@@ -14,6 +14,9 @@ use serde::Serialize;
 /// The versions that are understood; the answer has the version of the question.
 const API_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
 
+/// Longest id of a request, in bytes. An API server's has 36; the answer repeats it, with up to six bytes for each.
+const LONGEST_UID: usize = 128;
+
 /// A review that asks for an answer.
 #[derive(Debug)]
 pub struct Review<'a> {
@@ -40,11 +43,9 @@ impl<'a> Review<'a> {
     /// # Errors
     /// One sentence that says what is wrong with it.
     pub fn read(review: JsonValue<'a>) -> Result<Self, String> {
-        let field = |key: &str| {
-            let text = review.optional_text(key);
-            text.map_err(|error| error.sentence("admission review", review))
-        };
-        let api_version = field("apiVersion")?.unwrap_or(Cow::Borrowed(API_VERSIONS[0]));
+        let api_version = review.get("apiVersion").map(JsonValue::short_text).transpose();
+        let api_version = api_version.map_err(|error| error.sentence("admission review", review))?;
+        let api_version = api_version.unwrap_or(Cow::Borrowed(API_VERSIONS[0]));
         if !API_VERSIONS.contains(&&*api_version) {
             let shown = azwi_json::printable(&api_version, 100);
             return Err(format!(
@@ -56,6 +57,9 @@ impl<'a> Review<'a> {
         let request = AdmissionRequest::read(request)?;
         if request.uid.is_empty() {
             return Err("the admission request has no uid".to_owned());
+        }
+        if request.uid.len() > LONGEST_UID {
+            return Err(format!("the admission request's uid must be at most {LONGEST_UID} bytes long"));
         }
         Ok(Self { api_version, request })
     }
@@ -110,22 +114,22 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<St
         Ok(Mutation { patch, .. }) if !patch.is_empty() => Some(patch),
         _ => None,
     };
-    // Most answers without their patch are shorter than this.
-    let mut json = Vec::with_capacity(1024);
+    // Everything but the patch. Not to grow by doubling, which would take twice what `answer_size` promised.
+    let patch_length = patch.map_or(0, encoded_length);
+    let mut json = Vec::with_capacity(answer_size(answer) - patch_length);
     serde_json::to_writer(&mut json, &ReviewAnswer { kind: "AdmissionReview", api_version, response })?;
     let mut text = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
     if let Some(patch) = patch {
-        // All at once and not a byte more: a buffer that grows by doubling would take twice what `answer_size` promised.
-        text.reserve_exact(PATCH_FIELDS.len() + encoded_length(patch) + 1);
+        text.reserve_exact(PATCH_FIELDS.len() + patch_length + 1);
         add_patch(patch, &mut text);
     }
     Ok(text)
 }
 
-/// How large an answer will be at most, in bytes, its uid left out: known before it is written.
+/// How large an answer will be at most, in bytes: known before it is written.
 pub fn answer_size(answer: &Verdict) -> usize {
-    /// What is around message, warnings and patch.
-    const FRAME: usize = 1024;
+    /// What is around message, warnings and patch, the uid in it.
+    const FRAME: usize = 1024 + 6 * LONGEST_UID;
     /// A sentence as JSON: cut to a length, and without control characters to escape.
     const SENTENCE: usize = 1024;
     FRAME

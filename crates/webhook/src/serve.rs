@@ -94,15 +94,17 @@ pub async fn run(options: Options) -> Result<()> {
     let metrics_listener = listen(&options.metrics_addr)?;
     // Those of the sockets: port 0 asks the system for a free one.
     let addresses = (webhook.local_addr()?, health.local_addr()?, metrics_listener.local_addr()?);
-    let cache = Arc::new(Cache::default());
+    let limits = options.limits;
+    let cache = Arc::new(Cache::new(limits.cache_memory));
     let client = client_heard_by(&cache, options.kubeconfig.as_deref())
         .await
         .context("cannot connect to the cluster")?;
 
     let metrics = Metrics::new();
     let certificates = Arc::new(CertificateStore::default());
-    let limits = options.limits;
-    let service_accounts = Arc::new(ServiceAccounts::new(Arc::clone(&cache), client.clone(), limits.reads));
+    let service_accounts =
+        ServiceAccounts::new(Arc::clone(&cache), client.clone(), limits.reads, limits.read_memory);
+    let service_accounts = Arc::new(service_accounts);
     let admissions =
         Arc::new(Admissions::new(options.settings.config.clone(), service_accounts, Arc::clone(&metrics)));
     let observed = Observed { admissions: Arc::clone(&admissions), certificates: Arc::clone(&certificates) };

@@ -24,6 +24,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, warn};
@@ -45,6 +46,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_HANDSHAKE: usize = 48 * 1024;
 /// What is encrypted of an answer and waits to be sent.
 const TLS_BUFFER: usize = 16 * 1024;
+/// Memory that a request takes besides its body, in bytes, for most of them: the index, and the answer.
+pub const ROOM_FOR_ANSWER: usize = 8 * 1024;
 /// The smallest buffer for a request's head that the HTTP library takes.
 const SMALLEST_HEADER_BUFFER: usize = 8 * 1024;
 
@@ -131,6 +134,8 @@ async fn serve_connection(
     let address = connection.address();
     let handshake = async {
         stream.set_nodelay(true)?;
+        stream.readable().await?;
+        connection.has_sent_anything();
         let stream = FrugalStream::new(stream, LONGEST_HANDSHAKE);
         shared.tls.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER))).await
     };
@@ -177,10 +182,13 @@ impl Refusal {
     }
 }
 
+/// What was kept for a request, and what its answer took beyond it.
+type Shares = (Share, Option<Share>);
+
 /// An answer on its way out, and the memory that it holds until then.
 struct Outgoing {
     text: String,
-    _share: Option<Share>,
+    _shares: Option<Shares>,
     connection: Arc<Connection>,
 }
 
@@ -201,10 +209,10 @@ fn outgoing(
     status: StatusCode,
     media_type: &'static str,
     text: String,
-    share: Option<Share>,
+    shares: Option<Shares>,
 ) -> Response<Full<Bytes>> {
     connection.enter(State::Writing);
-    let outgoing = Outgoing { text, _share: share, connection: Arc::clone(connection) };
+    let outgoing = Outgoing { text, _shares: shares, connection: Arc::clone(connection) };
     let mut response = Response::new(Full::new(Bytes::from_owner(outgoing)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -223,6 +231,10 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let arrival = Instant::now();
+    if connection.is_in_haste() {
+        // Requests may come in heaps, and the library answers sixteen of them in one turn.
+        yield_now().await;
+    }
     let (head, mut body) = request.into_parts();
     if head.uri.path() != PATH {
         discard(body, shared.limits).await;
@@ -244,7 +256,9 @@ async fn respond(
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "panic", "the webhook has a fault"))
     });
     let mut response = match answered {
-        Ok((answer, share)) => outgoing(connection, StatusCode::OK, "application/json", answer, Some(share)),
+        Ok((answer, shares)) => {
+            outgoing(connection, StatusCode::OK, "application/json", answer, Some(shares))
+        }
         Err(Refusal { status, reason, why }) => {
             let metrics = &shared.admissions.metrics;
             metrics.answered(Outcome::Error, reason, arrival.elapsed().as_secs_f64());
@@ -252,7 +266,10 @@ async fn respond(
                 let address = connection.address();
                 warn!(%address, status = status.as_u16(), error = why, unlogged, "a request was refused");
             }
-            discard(body, shared.limits).await;
+            // The rest of a body that is late would be too.
+            if status != StatusCode::REQUEST_TIMEOUT {
+                discard(body, shared.limits).await;
+            }
             text(connection, status, why)
         }
     };
@@ -269,7 +286,7 @@ async fn answer(
     head: &Parts,
     body: &mut Incoming,
     arrival: Instant,
-) -> Result<(String, Share), Refusal> {
+) -> Result<(String, Shares), Refusal> {
     if !is_json(&head.headers) {
         let why = "the content type must be application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why));
@@ -278,20 +295,20 @@ async fn answer(
     let patience = timeout.unwrap_or(shared.limits.request_time);
     let length = body_length(body, shared.limits)?;
     connection.enter(State::Reading);
-    let share = connection.reserve(length).await.ok_or_else(|| no_memory(shared))?;
+    let share = connection.reserve(length + ROOM_FOR_ANSWER).await;
+    let mut share = share.ok_or_else(|| no_memory(shared))?;
     let body = read_body(body, length, shared.limits).await?;
     connection.enter(State::Answering);
-    let answered = shared.admissions.answer(&body, connection, arrival, patience).await;
-    drop((body, share));
-    let answered = match answered {
-        Ok(answered) => answered,
-        Err(Unanswered::Unreadable(why)) => {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "unreadable", why));
+    let answered = shared.admissions.answer(&body, &share, connection, arrival, patience).await;
+    drop(body);
+    match answered {
+        Ok((text, more)) => {
+            share.shrink_to(text.capacity().saturating_sub(more.as_ref().map_or(0, Share::bytes)));
+            Ok((text, (share, more)))
         }
-        Err(Unanswered::NoMemory) => return Err(no_memory(shared)),
-    };
-    connection.has_sent_review();
-    Ok(answered)
+        Err(Unanswered::Unreadable(why)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "unreadable", why)),
+        Err(Unanswered::NoMemory) => Err(no_memory(shared)),
+    }
 }
 
 fn no_memory(shared: &Shared) -> Refusal {

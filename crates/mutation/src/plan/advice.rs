@@ -148,7 +148,7 @@ fn of_container(
     let Equipment { environment, volume, .. } = equipment;
     for variable in container.env() {
         let Some(injected) = environment.value(&variable.name) else { continue };
-        if variable.value().is_some_and(|own| own != injected) {
+        if variable.has_other_value_than(injected) {
             warn(|| Warning::variable_kept(subject, &container.name, &variable.name), warnings);
         }
     }

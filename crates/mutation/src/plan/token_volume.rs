@@ -199,7 +199,7 @@ fn reserved_name(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> (String, Option<Strin
 /// Where an earlier run mounted the volume in this container: the place that the container's variable names.
 fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String> {
     let variable = container.env().find(|variable| variable.name == TOKEN_FILE_ENV)?;
-    let token_file = variable.value()?;
+    let token_file = variable.short_value()?;
     let is_named = |path: &str| token_file.strip_prefix(path).is_some_and(|rest| rest == TOKEN_BELOW_MOUNT);
     let mounts = container.volume_mounts().filter(|mount| mount.name == volume);
     let mut paths = mounts.map(|mount| mount.path);

@@ -30,8 +30,8 @@ pub(super) struct PrefixedEntries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 impl<'a> Metadata<'a> {
     pub(super) fn read(metadata: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: metadata.text_or_empty("name")?,
-            generate_name: metadata.text_or_empty("generateName")?,
+            name: metadata.short_text_or_empty("name")?,
+            generate_name: metadata.short_text_or_empty("generateName")?,
             labels: PrefixedEntries::read(metadata, "labels")?,
             annotations: PrefixedEntries::read(metadata, "annotations")?,
         })
@@ -45,6 +45,10 @@ impl<'a> PrefixedEntries<'a> {
         let mut length = 0;
         if let Some(map) = metadata.optional_object(key)? {
             for (key, value) in map.members() {
+                // Six bytes may stand for one. What is longer than that is not taken apart.
+                if value.raw().len() > 6 * LONGEST_ENTRIES {
+                    return map.wrong("at most 262144 bytes long in all");
+                }
                 let value = if value.is_null() { Cow::default() } else { value.text()? };
                 if key.starts_with(ANNOTATION_PREFIX) {
                     length += key.len() + value.len();
@@ -66,5 +70,12 @@ impl<'a> PrefixedEntries<'a> {
     /// Keys and values in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Memory besides the request's text, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let owned = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.capacity() } else { 0 };
+        let entries: usize = self.0.iter().map(|(key, value)| owned(key) + owned(value)).sum();
+        entries + self.0.capacity() * size_of::<(Cow<'_, str>, Cow<'_, str>)>()
     }
 }

@@ -63,17 +63,20 @@ impl<'a> AdmissionRequest<'a> {
             let request = request.object()?;
             let pair = |key: &str, name: &'static str| {
                 let Some(value) = request.optional_object(key)? else { return Ok(Default::default()) };
-                Ok::<_, TypeError<'a>>((value.text_or_empty("group")?, value.text_or_empty(name)?))
+                Ok::<_, TypeError<'a>>((
+                    value.short_text_or_empty("group")?,
+                    value.short_text_or_empty(name)?,
+                ))
             };
             let (group, kind) = pair("kind", "kind")?;
             Ok(Self {
-                uid: request.text_or_empty("uid")?,
-                namespace: request.text_or_empty("namespace")?,
+                uid: request.short_text_or_empty("uid")?,
+                namespace: request.short_text_or_empty("namespace")?,
                 group,
                 kind,
                 object: request.get("object"),
-                operation: request.text_or_empty("operation")?,
-                sub_resource: request.text_or_empty("subResource")?,
+                operation: request.short_text_or_empty("operation")?,
+                sub_resource: request.short_text_or_empty("subResource")?,
                 resource: pair("resource", "resource")?,
             })
         };

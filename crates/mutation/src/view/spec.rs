@@ -116,12 +116,12 @@ impl<'a> PodSpec<'a> {
 
     fn of(spec: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         // Its value was read with the head, which says nothing of its type.
-        spec.optional_text("serviceAccountName")?;
+        spec.get("serviceAccountName").map(JsonValue::string).transpose()?;
         let mut room = Room::FOR_A_POD;
         Ok(Self {
             host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),
             os_name: match spec.optional_object("os")? {
-                Some(os) => os.text_or_empty("name")?,
+                Some(os) => os.short_text_or_empty("name")?,
                 None => Cow::default(),
             },
             init_containers: Container::read_all(spec, "initContainers", &mut room)?,
@@ -155,7 +155,7 @@ impl<'a> Container<'a> {
     }
 
     fn read(container: JsonValue<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
-        let name = container.text_or_empty("name")?;
+        let name = container.short_text_or_empty("name")?;
         let expected = "a list of at most 10000 variables, those of all containers included";
         let env = take_room(container, "env", &mut room.variables, expected)?;
         if let Some(env) = env {
@@ -214,27 +214,32 @@ impl<'a> Iterator for Mounts<'a> {
 impl<'a> Variable<'a> {
     fn read(variable: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: variable.text_or_empty("name")?,
+            name: variable.short_text_or_empty("name")?,
             // Its text only where it is asked for: it may be long, and full of escapes.
             literal: variable.get("value").map(JsonValue::string).transpose()?,
             has_source: variable.get("valueFrom").is_some(),
         })
     }
 
-    /// The variable's literal value, empty when it has none; none when the value comes from elsewhere.
-    pub(crate) fn value(&self) -> Option<Cow<'a, str>> {
+    /// The variable's literal value, if it is short, and empty when it has none; `None` when the value comes from elsewhere.
+    pub(crate) fn short_value(&self) -> Option<Cow<'a, str>> {
         if self.has_source {
             return None;
         }
-        Some(self.literal.and_then(|value| value.text().ok()).unwrap_or_default())
+        Some(self.literal.and_then(|value| value.short_text().ok()).unwrap_or_default())
+    }
+
+    /// Whether the variable has a literal value that is not this one.
+    pub(crate) fn has_other_value_than(&self, value: &str) -> bool {
+        !self.has_source && !self.literal.map_or(value.is_empty(), |literal| literal.is_text(value))
     }
 }
 
 impl<'a> Mount<'a> {
     fn read(mount: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: mount.text_or_empty("name")?,
-            path: mount.text_or_empty("mountPath")?,
+            name: mount.short_text_or_empty("name")?,
+            path: mount.short_text_or_empty("mountPath")?,
             read_only: mount.optional_flag("readOnly")?.unwrap_or(false),
             is_whole_volume: ["subPath", "subPathExpr", "mountPropagation"]
                 .iter()

@@ -81,14 +81,12 @@ impl<'a> Volume<'a> {
 
     fn read(volume: JsonValue<'a>, room: &mut Room) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: volume.text_or_empty("name")?,
+            name: volume.short_text_or_empty("name")?,
             projected: match volume.optional_object("projected")? {
                 Some(projected) => Some(Projected::read(projected, room)?),
                 None => None,
             },
-            has_other_fields: volume
-                .members()
-                .any(|(key, value)| !value.is_null() && !matches!(&*key, "name" | "projected")),
+            has_other_fields: volume.has_others_than(&["name", "projected"]),
         })
     }
 
@@ -117,9 +115,9 @@ impl<'a> Projected<'a> {
 impl<'a> ProjectedToken<'a> {
     fn read(token: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            audience: token.text_or_empty("audience")?,
+            audience: token.short_text_or_empty("audience")?,
             expiration_seconds: token.optional_integer("expirationSeconds")?,
-            path: token.text_or_empty("path")?,
+            path: token.short_text_or_empty("path")?,
         })
     }
 }

@@ -39,7 +39,7 @@ impl<'a> Workload<'a> {
         let object = request.object?;
         let template = path.split('.').try_fold(object, JsonValue::get)?;
         let metadata = object.get("metadata")?;
-        let text = |key| metadata.get(key).and_then(|value| value.text().ok());
+        let text = |key| metadata.get(key).and_then(|value| value.short_text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
         let label = metadata.get("labels").and_then(|labels| labels.get(OPT_IN_LABEL));
         let subject = format!("{} {}", request.kind, printable(&name, 63));
@@ -48,7 +48,7 @@ impl<'a> Workload<'a> {
             subject,
             template_path: path,
             template,
-            has_opt_in_label: label.is_some_and(|label| label.text().is_ok_and(|text| text == OPT_IN_VALUE)),
+            has_opt_in_label: label.is_some_and(|label| label.is_text(OPT_IN_VALUE)),
         })
     }
 }

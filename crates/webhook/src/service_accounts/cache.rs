@@ -1,6 +1,7 @@
 //! What is known of the cluster's service accounts. It outlives the connection to the API server.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -11,30 +12,63 @@ use kube::runtime::watcher::Event;
 
 use super::of_object;
 
-/// Service accounts by namespace and name. One that says nothing about identities takes a name and a pointer.
-#[derive(Debug, Default)]
+/// What part of the memory the service accounts of one namespace may have: whoever may create them must leave some for others.
+const NAMESPACES_SHARE: usize = 4;
+/// What an account takes beside its texts, in bytes: its place in the table, and what the allocator adds.
+const PLACE_BYTES: usize = 64;
+
+/// Service accounts by namespace and name, in so much memory and no more. One that has no room is not kept; whoever needs it
+/// reads it. One that says nothing about identities takes a name and a pointer.
+#[derive(Debug)]
 pub struct Cache {
+    most_bytes: usize,
     state: RwLock<State>,
     last_heard: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    accounts: Accounts,
-    /// The list that is being read anew; it takes the old one's place when it is complete.
-    incoming: Accounts,
+    namespaces: HashMap<Box<str>, Namespace>,
+    bytes: usize,
+    /// Which list is the newest; the accounts that it does not have go when it is complete.
+    list: u8,
+    /// How often an account found no room.
+    without_room: u64,
     is_synced: bool,
 }
 
-/// By namespace, then by name.
-type Accounts = HashMap<Box<str>, HashMap<Box<str>, Option<Box<ServiceAccount>>>>;
+#[derive(Debug, Default)]
+struct Namespace {
+    accounts: HashMap<Box<str>, Known>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    account: Option<Box<ServiceAccount>>,
+    /// The newest list or watch that told of it.
+    list: u8,
+}
+
+impl Default for Cache {
+    /// As much as there is.
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
+}
 
 impl Cache {
-    /// A service account, if it is known.
+    /// Keeps as much as has room in so many bytes.
+    pub fn new(most_bytes: usize) -> Self {
+        Self { most_bytes, state: RwLock::default(), last_heard: Mutex::default() }
+    }
+
+    /// A service account, if it is known. Before the first list is complete none is: what it has told so far may have changed
+    /// since, and the watch that would tell begins at its end.
     pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceAccount> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let account = state.accounts.get(namespace)?.get(name)?;
-        Some(account.as_deref().cloned().unwrap_or_default())
+        let known = state.namespaces.get(namespace).filter(|_| state.is_synced)?.accounts.get(name)?;
+        Some(known.account.as_deref().cloned().unwrap_or_default())
     }
 
     /// Whether the first list is complete.
@@ -45,7 +79,7 @@ impl Cache {
     /// How many service accounts are known.
     pub fn len(&self) -> usize {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.accounts.values().map(HashMap::len).sum()
+        state.namespaces.values().map(|namespace| namespace.accounts.len()).sum()
     }
 
     /// Whether none is known.
@@ -53,12 +87,17 @@ impl Cache {
         self.len() == 0
     }
 
+    /// How often a service account found no room.
+    pub fn without_room(&self) -> u64 {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).without_room
+    }
+
     /// Notes that the API server has said something about all service accounts, if only that nothing has changed.
     pub fn hear(&self) {
         *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// When the API server last said something; none before it did.
+    /// When the API server last said something; `None` before it did.
     pub fn last_heard(&self) -> Option<Instant> {
         *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,42 +106,96 @@ impl Cache {
     pub fn apply(&self, event: Event<PartialObjectMeta<ServiceAccountObject>>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Apply(object) => insert(&mut state.accounts, &object),
-            Event::Delete(object) => remove(&mut state.accounts, &object),
-            Event::Init => state.incoming = Accounts::default(),
-            Event::InitApply(object) => insert(&mut state.incoming, &object),
+            Event::Init => state.list = state.list.wrapping_add(1),
+            // What a new list tells is newer than what is known. So both stand in one table, and not in two at a time.
+            Event::Apply(object) | Event::InitApply(object) => state.insert(&object, self.most_bytes),
+            Event::Delete(object) => {
+                let (namespace, name) = key(&object);
+                state.remove(namespace, name);
+            }
             Event::InitDone => {
-                state.accounts = std::mem::take(&mut state.incoming);
+                state.remove_unlisted();
                 state.is_synced = true;
             }
         }
     }
 }
 
+impl State {
+    fn insert(&mut self, object: &PartialObjectMeta<ServiceAccountObject>, most_bytes: usize) {
+        let (namespace, name) = key(object);
+        // An old one must not stay because the new one has no room.
+        self.remove(namespace, name);
+        let account = of_object(object);
+        let account = (account != ServiceAccount::default()).then(|| Box::new(account));
+        let bytes = bytes(name, account.as_deref());
+        let of_namespace =
+            self.namespaces.get(namespace).map_or(PLACE_BYTES + namespace.len(), |it| it.bytes);
+        if self.bytes + bytes > most_bytes || of_namespace + bytes > most_bytes / NAMESPACES_SHARE {
+            self.without_room += 1;
+            return;
+        }
+        let list = self.list;
+        let entry = match self.namespaces.entry(namespace.into()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let namespace = Namespace { bytes: PLACE_BYTES + namespace.len(), ..Namespace::default() };
+                self.bytes += namespace.bytes;
+                entry.insert(namespace)
+            }
+        };
+        entry.accounts.insert(name.into(), Known { account, list });
+        entry.bytes += bytes;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, namespace: &str, name: &str) {
+        let Some(entry) = self.namespaces.get_mut(namespace) else { return };
+        if let Some((name, known)) = entry.accounts.remove_entry(name) {
+            let bytes = bytes(&name, known.account.as_deref());
+            entry.bytes -= bytes;
+            self.bytes -= bytes;
+        }
+        if entry.accounts.is_empty() {
+            self.bytes -= entry.bytes;
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    fn remove_unlisted(&mut self) {
+        let list = self.list;
+        self.namespaces.retain(|_, namespace| {
+            namespace.accounts.retain(|name, known| {
+                let is_listed = known.list == list;
+                if !is_listed {
+                    let bytes = bytes(name, known.account.as_deref());
+                    namespace.bytes -= bytes;
+                    self.bytes -= bytes;
+                }
+                is_listed
+            });
+            if namespace.accounts.is_empty() {
+                self.bytes -= namespace.bytes;
+            }
+            !namespace.accounts.is_empty()
+        });
+    }
+}
+
+/// About how much memory an account takes, in bytes.
+fn bytes(name: &str, account: Option<&ServiceAccount>) -> usize {
+    let account = account.map_or(0, |account| {
+        let texts =
+            [&account.opt_in_label, &account.client_id, &account.tenant_id, &account.token_expiration];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len() + size_of::<usize>()).sum();
+        size_of::<ServiceAccount>() + texts
+    });
+    PLACE_BYTES + name.len() + account
+}
+
 fn key(object: &PartialObjectMeta<ServiceAccountObject>) -> (&str, &str) {
     let metadata = &object.metadata;
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
-}
-
-fn insert(accounts: &mut Accounts, object: &PartialObjectMeta<ServiceAccountObject>) {
-    let (namespace, name) = key(object);
-    let account = of_object(object);
-    let account = (account != ServiceAccount::default()).then(|| Box::new(account));
-    if !accounts.contains_key(namespace) {
-        accounts.insert(namespace.into(), HashMap::new());
-    }
-    if let Some(names) = accounts.get_mut(namespace) {
-        names.insert(name.into(), account);
-    }
-}
-
-fn remove(accounts: &mut Accounts, object: &PartialObjectMeta<ServiceAccountObject>) {
-    let (namespace, name) = key(object);
-    let Some(names) = accounts.get_mut(namespace) else { return };
-    names.remove(name);
-    if names.is_empty() {
-        accounts.remove(namespace);
-    }
 }
 
 #[cfg(test)]
@@ -113,36 +206,83 @@ mod tests {
 
     use super::Cache;
 
-    fn object(name: &str, client_id: &str) -> PartialObjectMeta<ServiceAccountObject> {
-        serde_json::from_value(serde_json::json!({"metadata": {"namespace": "ns", "name": name,
+    fn object_in(namespace: &str, name: &str, client_id: &str) -> PartialObjectMeta<ServiceAccountObject> {
+        serde_json::from_value(serde_json::json!({"metadata": {"namespace": namespace, "name": name,
             "annotations": {"azure.workload.identity/client-id": client_id, "other": "x"}}}))
         .unwrap()
     }
 
+    fn object(name: &str, client_id: &str) -> PartialObjectMeta<ServiceAccountObject> {
+        object_in("ns", name, client_id)
+    }
+
+    fn list(cache: &Cache, objects: impl IntoIterator<Item = PartialObjectMeta<ServiceAccountObject>>) {
+        cache.apply(Event::Init);
+        objects.into_iter().for_each(|object| cache.apply(Event::InitApply(object)));
+        cache.apply(Event::InitDone);
+    }
+
     #[test]
-    fn a_new_list_takes_the_old_ones_place_when_it_is_complete() {
+    fn nothing_is_known_before_the_first_list_is_complete() {
         let cache = Cache::default();
         cache.apply(Event::Init);
         cache.apply(Event::InitApply(object("a", "1")));
-        assert!(!cache.is_synced() && cache.is_empty());
+        assert!(!cache.is_synced());
         assert_eq!(cache.get("ns", "a"), None, "what is listed so far may have changed since");
         cache.apply(Event::InitDone);
         assert!(cache.is_synced());
+        assert_eq!(cache.get("ns", "a").unwrap().client_id(), "1");
+    }
+
+    #[test]
+    fn a_new_list_replaces_the_old_one_when_it_is_complete() {
+        let cache = Cache::default();
+        list(&cache, [object("a", "1"), object("b", "1")]);
         cache.apply(Event::Init);
         cache.apply(Event::InitApply(object("b", "2")));
-        assert_eq!(cache.get("ns", "a").unwrap().client_id(), "1");
+        assert_eq!(cache.get("ns", "a").unwrap().client_id(), "1", "the list may still tell of it");
         cache.apply(Event::InitDone);
         assert_eq!((cache.get("ns", "a"), cache.len()), (None, 1));
+        assert_eq!(cache.get("ns", "b").unwrap().client_id(), "2");
     }
 
     #[test]
     fn changes_are_followed() {
         let cache = Cache::default();
+        list(&cache, []);
         cache.apply(Event::Apply(object("a", "1")));
         cache.apply(Event::Apply(object("a", "2")));
         assert_eq!(cache.get("ns", "a").unwrap().client_id(), "2");
         assert_eq!(cache.get("other", "a"), None);
         cache.apply(Event::Delete(object("a", "2")));
         assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn one_namespace_leaves_room_for_others_and_what_has_none_is_not_kept() {
+        let cache = Cache::new(8_000);
+        list(&cache, (0..100).map(|i| object_in("tenant", &i.to_string(), &"x".repeat(300))));
+        let of_tenant = cache.len();
+        assert!((1..20).contains(&of_tenant), "{of_tenant}");
+        assert_eq!(cache.without_room(), 100 - of_tenant as u64);
+        cache.apply(Event::Apply(object_in("other", "a", "1")));
+        assert_eq!(cache.get("other", "a").unwrap().client_id(), "1");
+        cache.apply(Event::Apply(object_in("tenant", "0", "1")));
+        cache.apply(Event::Apply(object_in("tenant", "0", &"x".repeat(8_000))));
+        let cut = cache.get("tenant", "0").map(|account| account.client_id().len());
+        assert!(cut.is_none_or(|length| length < 300), "never the old one");
+    }
+
+    #[test]
+    fn what_goes_gives_its_room_back() {
+        let cache = Cache::new(8_000);
+        for round in 0..100 {
+            list(&cache, [object("a", "1"), object(&round.to_string(), "1")]);
+            cache.apply(Event::Apply(object("b", "1")));
+            cache.apply(Event::Delete(object("b", "1")));
+            assert_eq!((cache.len(), cache.without_room()), (2, 0), "{round}");
+        }
+        list(&cache, []);
+        assert_eq!(cache.state.read().unwrap().bytes, 0);
     }
 }

@@ -12,12 +12,13 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::StatusCode;
+use hyper::body::Body as _;
 use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
 use kube::api::GetParams;
 use kube::client::Body;
 use kube::core::{PartialObjectMeta, Request, Status};
 use kube::{Client, Resource as _};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -25,10 +26,10 @@ pub use cache::Cache;
 
 /// Longer than any deadline, so that a read that nobody waits for ends as well.
 const LONGEST_READ: Duration = Duration::from_secs(30);
-/// Largest metadata of a service account that is read, in bytes: four times what its annotations may have.
-const LARGEST_METADATA: usize = 1024 * 1024;
-/// How long a read may take before another one may have its place.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Largest metadata of a service account that is read, in bytes: twice what its annotations may have.
+const LARGEST_METADATA: usize = 512 * 1024;
+/// How long a read may take before another one may have its place. An API server that is merely slow answers sooner.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others. The same
 /// part is kept for namespaces that have no read under way, since somebody may have many namespaces.
 const NAMESPACES_SHARE: usize = 8;
@@ -38,6 +39,8 @@ pub struct ServiceAccounts {
     cache: Arc<Cache>,
     client: Client,
     most_reads: usize,
+    /// Memory for the API server's answers, in bytes.
+    answer_memory: Semaphore,
     /// Reads under way, by namespace and name. A failure is told to those who wait and then forgotten.
     reads: Mutex<HashMap<Key, UnderWay>>,
     /// Told when a read has ended.
@@ -67,9 +70,12 @@ pub enum Lookup {
 }
 
 impl ServiceAccounts {
-    /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most.
-    pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize) -> Self {
-        Self { cache, client, most_reads, reads: Mutex::default(), ended: Notify::new() }
+    /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most, whose answers
+    /// take so many bytes.
+    pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize, answer_memory: usize) -> Self {
+        // One of the largest has room in any case.
+        let answer_memory = Semaphore::new(answer_memory.clamp(2 * LARGEST_METADATA, Semaphore::MAX_PERMITS));
+        Self { cache, client, most_reads, answer_memory, reads: Mutex::default(), ended: Notify::new() }
     }
 
     /// The cache.
@@ -149,7 +155,8 @@ impl ServiceAccounts {
     }
 
     async fn read(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
-        match tokio::time::timeout(LONGEST_READ, read(&self.client, namespace, name)).await {
+        let read = read(&self.client, &self.answer_memory, namespace, name);
+        match tokio::time::timeout(LONGEST_READ, read).await {
             Ok(Ok(found)) => found,
             Ok(Err(problem)) => ServiceAccountLookup::Failed(problem),
             Err(_) => ServiceAccountLookup::Failed("the API server did not answer".to_owned()),
@@ -200,11 +207,21 @@ impl Drop for TakenOff {
 ///
 /// # Errors
 /// One sentence, the API server's own if it has one.
-async fn read(client: &Client, namespace: &str, name: &str) -> Result<ServiceAccountLookup, String> {
+async fn read(
+    client: &Client,
+    answer_memory: &Semaphore,
+    namespace: &str,
+    name: &str,
+) -> Result<ServiceAccountLookup, String> {
     let accounts = Request::new(ServiceAccountObject::url_path(&(), Some(namespace)));
     let request = accounts.get_metadata(name, &GetParams::default()).map_err(|error| with_causes(&error))?;
     let response = client.send(request.map(Body::from)).await.map_err(|error| with_causes(&error))?;
     let status = response.status();
+    // Twice, because the pieces of a large answer are put together.
+    let size = response.body().size_hint().upper().and_then(|size| u32::try_from(size).ok());
+    let most = size.map_or(LARGEST_METADATA, |size| LARGEST_METADATA.min(size as usize)) * 2;
+    let permits = u32::try_from(most).map_err(|error| error.to_string())?;
+    let _memory = answer_memory.acquire_many(permits).await.map_err(|error| error.to_string())?;
     let body = Limited::new(response.into_body(), LARGEST_METADATA).collect().await;
     let body = body.map_err(|error| format!("the API server's answer cannot be read: {error}"))?.to_bytes();
     if !status.is_success() {
@@ -259,7 +276,7 @@ mod tests {
         F: Future<Output = Answer> + Send + 'static,
     {
         let client = Client::new(service_fn(move |_: http::Request<Body>| answer()), "default");
-        Arc::new(ServiceAccounts::new(Arc::default(), client, most))
+        Arc::new(ServiceAccounts::new(Arc::default(), client, most, 4 * LARGEST_METADATA))
     }
 
     async fn nothing() -> Answer {
