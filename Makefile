@@ -182,7 +182,7 @@ e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFI
 	e2e-tests/cluster/run
 
 .PHONY: hostile
-hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; as root where memory is to be limited (5 minutes)
+hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; as root where memory is to be limited (6 minutes)
 	$(call say,attacks on the webhook and the policy)
 	cargo build --locked -p e2e-tests --bin hostile
 	@$(TARGET_DIR)/debug/hostile --webhook dist/$(ARCH)/azwi-webhook

@@ -300,7 +300,7 @@ async fn more_than_it_can_take_waits_for_a_place() {
 async fn more_than_it_can_take_is_shed_when_the_time_is_up() {
     let certificate = new_certificate().unwrap();
     let api_server = api_server();
-    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "8"]).await.unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "1"]).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
     api_server.answer_reads(false);
     let answers = more_than_it_can_take(&api_server, &caller).join_all().await;
@@ -432,11 +432,11 @@ async fn callers_who_hang_up_are_not_counted_as_in_flight() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_body_goes_when_its_memory_is_needed() {
     let certificate = new_certificate().unwrap();
-    let flags = ["--max-body", "800000", "--request-memory", "1000000"];
+    let flags = ["--max-body", "700000", "--request-memory", "1000000"];
     let webhook = WebhookProcess::start(&api_server(), &certificate, &flags).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
     let mut stalled = caller.stream().await.unwrap();
-    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 800000\r\n\r\n";
+    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 650000\r\n\r\n";
     stalled.write_all(head.as_bytes()).await.unwrap();
     stalled.flush().await.unwrap();
     let large = format!("{}{}", review(), " ".repeat(200_000));
@@ -509,21 +509,32 @@ async fn slow_and_half_open_clients_are_dropped_and_hinder_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_its_limit_it_answers_at_once_and_says_so() {
+async fn beyond_its_limit_it_says_so_to_those_who_asked_and_lets_the_rest_in() {
     let certificate = new_certificate().unwrap();
     let api_server = api_server();
-    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "0"]).await.unwrap();
+    let webhook = WebhookProcess::start(&api_server, &certificate, &["--max-in-flight", "1"]).await.unwrap();
     let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
+    api_server.answer_reads(false);
+    // It takes the only place for longer than the others wait for it.
+    let first = tokio::spawn({
+        let (caller, review) = (caller.clone(), review_for("hangs"));
+        async move { caller.review(review).await }
+    });
+    let is_full =
+        async |webhook: &WebhookProcess| webhook.metric("azwi_requests_in_flight").await.unwrap() >= 1.0;
+    webhook.wait_until("full", is_full).await.unwrap();
     let known = Answer::from_review(&caller.review(review()).await.unwrap().json().unwrap()).unwrap();
     assert!(known.allowed, "an account that the cache knows needs no read");
-    let unknown = review_for("unknown");
-    let shed = Answer::from_review(&caller.review(unknown.clone()).await.unwrap().json().unwrap()).unwrap();
+    let labelled = review_for("unknown");
+    let unlabelled = labelled.replace("\"azure.workload.identity/use\":\"true\"", "");
+    let (labelled, unlabelled) = tokio::join!(caller.review(labelled), caller.review(unlabelled));
+    let shed = Answer::from_review(&labelled.unwrap().json().unwrap()).unwrap();
     assert_eq!((shed.allowed, shed.code), (false, Some(503)));
     assert!(shed.message.contains("too many requests"), "{}", shed.message);
-    let unlabelled = unknown.replace("\"azure.workload.identity/use\":\"true\"", "");
-    let open = Answer::from_review(&caller.review(unlabelled).await.unwrap().json().unwrap()).unwrap();
+    let open = Answer::from_review(&unlabelled.unwrap().json().unwrap()).unwrap();
     assert!(open.allowed && open.warnings[0].starts_with("AZWI011"), "{:?}", open.warnings);
     assert!(webhook.metric("azwi_requests_shed_total").await.unwrap() >= 2.0);
+    first.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

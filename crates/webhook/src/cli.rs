@@ -45,7 +45,7 @@ struct Cli {
     #[command(flatten)]
     serve: ServeArguments,
     /// Print what was built, as one line of JSON.
-    #[arg(long)]
+    #[arg(long, help_heading = "Options")]
     version: bool,
 }
 
@@ -128,10 +128,10 @@ struct ServeArguments {
     #[arg(long, value_name = "KIND", default_value = "prometheus", help_heading = "Addresses")]
     metrics_backend: String,
     /// Kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's own service account.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Options")]
     kubeconfig: Option<PathBuf>,
     /// How much is logged: empty, info, debug, trace or all. The proxy sidecar gets the same word.
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", help_heading = "Options")]
     log_level: Option<String>,
     /// How long to go on serving after SIGTERM, while readiness fails.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Stopping")]
@@ -157,7 +157,7 @@ struct CertificateArguments {
     /// content changes.
     #[arg(long, value_name = "FILE")]
     client_ca_file: Option<PathBuf>,
-    /// Common name or DNS name that a caller's certificate must have; may be given more than once [default: any].
+    /// Common name or DNS name that a caller's certificate must have; may be given more than once, or several by commas; needs --client-ca-file [default: any].
     #[arg(long, value_name = "NAME", requires = "client_ca_file", value_delimiter = ',')]
     client_allowed_name: Vec<String>,
     /// How often files, Secret and caBundle are looked at.
@@ -239,8 +239,8 @@ impl CertificateArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArguments {
-    /// Memory of all requests together in bytes: bodies, and answers until they are sent. Beyond it the oldest request is
-    /// dropped, or the new one answered at once with status 503 [default: five sixteenths of the container's memory limit].
+    /// Memory of all requests together in bytes: bodies, and answers until they are sent. docs/security.md says which
+    /// request goes when it is full [default: five sixteenths of the container's memory limit].
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_memory, hide_default_value = true,
         value_parser = bytes)]
     request_memory: usize,
@@ -277,7 +277,7 @@ struct LimitArguments {
     cache_memory: usize,
     /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait half
     /// of their time for a place, and are answered with code 503.
-    #[arg(long, value_name = "N", default_value_t = Limits::default().reads)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().reads, value_parser = reads)]
     max_in_flight: usize,
 }
 
@@ -297,6 +297,11 @@ fn bytes(text: &str) -> Result<usize, String> {
 fn connections(text: &str) -> Result<usize, String> {
     let connections = text.parse().ok().filter(|connections| (1..=65_536).contains(connections));
     connections.ok_or_else(|| "a number of connections is from 1 to 65536".to_owned())
+}
+
+fn reads(text: &str) -> Result<usize, String> {
+    let reads = text.parse().ok().filter(|reads| (1..=4096).contains(reads));
+    reads.ok_or_else(|| "a number of reads is from 1 to 4096".to_owned())
 }
 
 fn life(text: &str) -> Result<Duration, String> {

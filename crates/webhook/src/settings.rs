@@ -81,12 +81,14 @@ pub fn resolve(
         settings.insert("authorityHost".to_owned(), authority_host_of(Path::new(&path))?.into());
     }
     check_token_endpoint(&mut settings)?;
-    if !settings.contains_key("tenantId") {
+    let has_tenant = settings.contains_key("tenantId");
+    // What is wrong with the keys that are there goes first: a misspelt one may be why this one is missing.
+    let settings = Settings::from_json(&Value::Object(settings).to_string())?;
+    if !has_tenant {
         bail!(
             "required key AZURE_TENANT_ID missing value; set it, or --tenant-id, or tenantId in the settings file"
         );
     }
-    let settings = Settings::from_json(&Value::Object(settings).to_string())?;
     let native_sidecar = settings.proxy.as_ref().and_then(|proxy| proxy.native_sidecar);
     Ok(Resolved { config: Config::new(&settings)?, native_sidecar })
 }

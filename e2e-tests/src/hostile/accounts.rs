@@ -8,7 +8,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::wire::read_reply;
+use super::lookups::named_request;
+use super::wire::{PATH, Source, ask_once, read_reply, review};
 use super::{Attack, Field, Findings, TENANT};
 use crate::api_server::ApiServer;
 
@@ -19,6 +20,9 @@ pub fn attacks() -> Vec<Attack> {
             .prepared(|api_server| add(api_server, "listed", "other.example/note", 200)),
         Attack::new("accounts: 200 with 256 KiB of a tenant id, listed at the start", only_watch)
             .prepared(|api_server| add(api_server, "listed", "azure.workload.identity/tenant-id", 200)),
+        Attack::new("accounts: 30,000 with long names and identities, listed at the start", only_watch)
+            .prepared(many_with_identity),
+        Attack::new("accounts: 64 reads of 500 KB at once, in eight namespaces", large_reads),
         Attack::new("accounts: 400 with 256 KiB of annotations, made one by one", |field| {
             make(field, "other.example/note")
         }),
@@ -33,6 +37,34 @@ fn add(api_server: &ApiServer, prefix: &str, annotation: &str, count: usize) {
     for i in 0..count {
         api_server.apply(TENANT, &format!("{prefix}-{i}"), &json!({"annotations": {annotation: long}}));
     }
+}
+
+fn many_with_identity(api_server: &ApiServer) {
+    let long = "x".repeat(300);
+    let metadata = json!({"annotations": {
+        "azure.workload.identity/client-id": long,
+        "azure.workload.identity/tenant-id": long,
+        "azure.workload.identity/service-account-token-expiration": long,
+    }});
+    for i in 0..30_000 {
+        api_server.apply(TENANT, &format!("{}{i}", "a".repeat(240)), &metadata);
+    }
+}
+
+/// Accounts that are not in the cache, each as large as it may be.
+async fn large_reads(field: Field) -> Findings {
+    let labels: serde_json::Map<_, _> =
+        (0..7_000).map(|i| (format!("k{i}"), json!("v".repeat(50)))).collect();
+    let metadata = json!({ "labels": labels });
+    let mut askers = tokio::task::JoinSet::new();
+    for i in 0..64 {
+        let (namespace, name) = (format!("n-{}", i % 8), format!("large-{i}"));
+        field.api_server.apply_unseen(&namespace, &name, &metadata);
+        let (field, body) = (field.clone(), review(&named_request(&namespace, &name)));
+        askers.spawn(async move { ask_once(&field, Source::Crowd, PATH, &body).await.is_ok() });
+    }
+    let answered = askers.join_all().await.into_iter().filter(|is_answered| *is_answered).count();
+    Findings::note(format!("{answered} of 64 were answered"))
 }
 
 /// Until the webhook has read the whole list.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use azwi_mutation::{Config, ServiceAccount, ServiceAccountLookup};
-use azwi_webhook::review::{Review, index, write_answer};
+use azwi_webhook::review::{Review, answer_size, index, write_answer};
 
 use super::CLIENT_ID;
 
@@ -24,5 +24,14 @@ fn answer_or_refuse(body: &[u8]) -> Result<String, String> {
     let account = ServiceAccount { client_id: Some(CLIENT_ID.into()), ..ServiceAccount::default() };
     let verdict =
         azwi_mutation::admit(&review.request, config).finish(|_, _| ServiceAccountLookup::Found(account));
-    write_answer(&review.api_version, &review.request.uid, &verdict).map_err(|error| error.to_string())
+    let text = write_answer(&review.api_version, &review.request.uid, &verdict);
+    let text = text.map_err(|error| error.to_string())?;
+    // Memory is taken by this before the answer is written.
+    let promised = answer_size(&verdict);
+    assert!(
+        text.capacity() <= promised,
+        "{} bytes for an answer that was to take {promised}",
+        text.capacity()
+    );
+    Ok(text)
 }

@@ -208,7 +208,7 @@ async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Finding
     sleep(field.duration / 2).await;
     let late = review(&named_request("elsewhere", "late"));
     // Its reads hang as all others, but they have to be made.
-    _ = ask_once(&field, Source::ApiServer, "/mutate-v1-pod?timeout=1s", &late).await;
+    _ = ask_once(&field, Source::ApiServer, PATH, &late).await;
     let was_read =
         field.api_server.requests().contains("GET /api/v1/namespaces/elsewhere/serviceaccounts/late");
     let mut tallies = Vec::new();

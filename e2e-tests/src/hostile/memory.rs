@@ -12,6 +12,7 @@ use super::requests::judge;
 use super::shapes::containers_of_account;
 use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, hold, open_narrow, send};
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
+use crate::request::pod_creation;
 
 /// All of them.
 pub fn attacks() -> Vec<Attack> {
@@ -58,6 +59,16 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new("memory: claims of 6 MiB, renewed before they are old", |field| {
             renewed_claims(field, 6, 40)
         }),
+        Attack::new("memory: uids of 1 MB that are longer in the answer, never read", |field| {
+            send_and_never_read(field, Source::Neighbour, 100, uid_of_control_characters(1_000_000), 1)
+        }),
+        Attack::new("memory: uids of 7 MB that are longer in the answer, never read", |field| {
+            send_and_never_read(field, Source::Neighbour, 20, uid_of_control_characters(7_000_000), 1)
+        }),
+        Attack::new(
+            "memory: heads of 15 KB, and names of escapes that wait for their account",
+            fat_and_waiting,
+        ),
         Attack::new("memory: 20 reviews of 3 MiB that wait for their account", waiting_for_account),
         Attack::new("memory: 500 reviews of 50 KB that wait for their account", small_ones_waiting),
     ]);
@@ -193,6 +204,20 @@ async fn never_read(
 ) -> Findings {
     // Each container makes the patch longer by more than its own length.
     let body = containers_of_account(containers, TENANT_ACCOUNT).body();
+    send_and_never_read(field, source, count, body, reviews).await
+}
+
+fn uid_of_control_characters(length: usize) -> Bytes {
+    super::wire::review(&format!(r#"{{"uid":"{}"}}"#, r"\u0001".repeat(length / 6)))
+}
+
+async fn send_and_never_read(
+    field: Field,
+    source: Source,
+    count: usize,
+    body: Bytes,
+    reviews: usize,
+) -> Findings {
     let (begun, busy) = crowd(&field, count, HANDSHAKES, |i| {
         let (field, body) = (field.clone(), body.clone());
         async move {
@@ -227,7 +252,7 @@ fn pod_of_account(account: &str, size: usize) -> String {
     let pod = format!(
         r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},"managedFields":["{text}"]}},"spec":{{"serviceAccountName":"{account}","containers":[{{"name":"c"}}]}}}}"#
     );
-    crate::request::pod_creation(super::TENANT, &pod)
+    pod_creation(super::TENANT, &pod)
 }
 
 /// Each asks for another account, while the API server reads none.
@@ -252,4 +277,41 @@ async fn wait_for_account(field: Field, count: usize, request: String) -> Findin
     };
     let is_over = timeout(Duration::from_secs(15), answered).await.is_ok();
     judge(&tally).with((!is_over).then(|| "not all reviews were answered in the end".to_owned()))
+}
+
+/// Connections that hold as much of a head as they may, and a review each that waits with escaped names.
+async fn fat_and_waiting(field: Field) -> Findings {
+    field.api_server.slow_down("slow", Duration::from_secs(4));
+    let mut head_only = format!("POST {PATH} HTTP/1.1\r\nX-Long: ").into_bytes();
+    head_only.resize(15_500, b'x');
+    let head_only = Bytes::from(head_only);
+    let mut fat = JoinSet::new();
+    for i in 0..190 {
+        let (field, head_only) = (field.clone(), head_only.clone());
+        fat.spawn(async move {
+            let Ok(stream) = open_narrow(field.webhook, Source::Crowd, i).await else { return };
+            let Ok(mut stream) = field.handshake(stream).await else { return };
+            let body = super::bystanders::review();
+            if ask(&mut stream, PATH, &body).await.is_ok() && send(&mut stream, &head_only).await {
+                hold(stream).await;
+            }
+        });
+    }
+    sleep(Duration::from_secs(1)).await;
+    let name = |length: usize| format!(r"\n{}", "x".repeat(length));
+    for (count, length) in [(20, 1_000_000), (40, 60_000)] {
+        for i in 0..count {
+            let pod = format!(
+                r#"{{"metadata":{{"name":"{}","labels":{{"azure.workload.identity/use":"true"}}}},"spec":{{"serviceAccountName":"slow"}}}}"#,
+                name(length)
+            );
+            let body = super::wire::review(&pod_creation(&format!("n-{length}-{i}"), &pod));
+            let field = field.clone();
+            fat.spawn(async move {
+                _ = ask_once(&field, Source::Neighbour, PATH, &body).await;
+            });
+        }
+    }
+    sleep(field.duration).await;
+    Findings::default()
 }

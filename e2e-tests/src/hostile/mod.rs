@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod answering;
+pub mod busy;
 pub mod bystanders;
 pub mod connections;
 pub mod lookups;
@@ -125,6 +126,7 @@ pub fn attacks() -> Vec<Attack> {
     all.extend(accounts::attacks());
     all.extend(lookups::attacks());
     all.extend(connections::attacks());
+    all.extend(busy::attacks());
     all.extend(protocol::attacks());
     all
 }

@@ -194,6 +194,18 @@ const TEXTS: Table = &[
         let uid = same(size, "", r"\u0041");
         request_with(&[("uid", &format!(r#""{uid}""#))])
     }),
+    ("a uid of control characters", |size| {
+        let uid = same(size, "", r"\u0001");
+        request_with(&[("uid", &format!(r#""{uid}""#))])
+    }),
+    ("variables' names of escapes", |size| {
+        let name = r"\n".repeat(360);
+        container("env", &list(size, |i| format!(r#"{{"name":"{name}{i}"}}"#)))
+    }),
+    ("mounts' volumes of escapes", |size| {
+        let name = r"\n".repeat(360);
+        container("volumeMounts", &list(size, |i| format!(r#"{{"name":"{name}{i}","mountPath":"{name}"}}"#)))
+    }),
     ("a namespace without end", |size| {
         let namespace = same(size, "", "a");
         request_with(&[("namespace", &format!(r#""{namespace}""#))])
@@ -240,6 +252,15 @@ const DEPTHS: Table = &[
     ("keys beside those that are read", |size| {
         let keys = same(size, ",", r#""":0"#);
         labelled("", &format!(",{keys}"))
+    }),
+    ("a key of a volume of escapes", |size| {
+        spec("volumes", &format!(r#"[{{"{}":0}}]"#, same(size, "", r"\n")))
+    }),
+    ("a key of the spec of escapes", |size| labelled("", &format!(r#","{}":0"#, same(size, "", r"\n")))),
+    ("keys of a volume beside containers", |size| {
+        let keys = same(size / 4, ",", r#""":0"#);
+        let containers = list(size / 4 * 3, named_container);
+        labelled("", &format!(r#","volumes":[{{{keys}}}],"containers":{containers}"#))
     }),
     ("keys of a volume", |size| {
         let keys = repeated(size, ",", |i| format!(r#""k{i}":0"#));

@@ -147,15 +147,15 @@ fn of_container(
 ) {
     let Equipment { environment, volume, .. } = equipment;
     for variable in container.env() {
-        let Some(injected) = environment.value(&variable.name) else { continue };
-        if variable.has_other_value_than(injected) {
-            warn(|| Warning::variable_kept(subject, &container.name, &variable.name), warnings);
+        let Some((name, value)) = environment.counterpart(&variable) else { continue };
+        if variable.has_other_value_than(value) {
+            warn(|| Warning::variable_kept(subject, &container.name, name), warnings);
         }
     }
     let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
     for mount in container.volume_mounts() {
-        if mount.name != volume.name && occupies(&mount.path) {
-            warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.name), warnings);
+        if !mount.is_of(&volume.name) && occupies(&mount.path()) {
+            warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::names::{
     TOKEN_PROXY_ENV,
 };
 use crate::patch::{Fragment, Patch, Pointer, fragment, list_of};
-use crate::view::Container;
+use crate::view::{Container, Variable as OwnVariable};
 
 /// What every container gets unless it sets the variable itself.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl<'a> Environment<'a> {
         // One bit for each variable, so that a container's list is gone through once.
         let mut present = 0_u32;
         for own in container.env() {
-            if let Some(known) = self.variables.iter().position(|variable| own.name == variable.name) {
+            if let Some(known) = self.variables.iter().position(|variable| own.is_named(variable.name)) {
                 present |= 1 << known;
             }
         }
@@ -106,9 +106,10 @@ impl<'a> Environment<'a> {
         variables
     }
 
-    /// The value that is injected under `name`.
-    pub(crate) fn value(&self, name: &str) -> Option<&'a str> {
-        self.variables.iter().find(|variable| variable.name == name).map(|variable| variable.value)
+    /// Name and value of the injected variable that a container's own variable stands in the way of.
+    pub(super) fn counterpart(&self, own: &OwnVariable<'_>) -> Option<(&'static str, &'a str)> {
+        let found = self.variables.iter().find(|variable| own.is_named(variable.name));
+        found.map(|variable| (variable.name, variable.value))
     }
 }
 

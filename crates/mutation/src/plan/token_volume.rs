@@ -111,7 +111,7 @@ impl TokenVolume {
     /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2). `place` is the
     /// container's list of mounts.
     pub(crate) fn mount_into(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
-        match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.name == self.name) {
+        match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.is_of(&self.name)) {
             None if container.has_no_volume_mounts() => patch.add(place, Fragment::clone(&self.mounts_json)),
             None => patch.add(place.end(), Fragment::clone(&self.mount_json)),
             Some((_, mount)) if self.has_fixed_name() || mount.is_plain_read_only_at(&self.mount_path) => {}
@@ -121,7 +121,7 @@ impl TokenVolume {
 
     /// Whether the container mounts the volume as this software would.
     fn is_mounted_in(&self, container: &Container<'_>) -> bool {
-        let mount = container.volume_mounts().find(|mount| mount.name == self.name);
+        let mount = container.volume_mounts().find(|mount| mount.is_of(&self.name));
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
@@ -198,11 +198,11 @@ fn reserved_name(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> (String, Option<Strin
 
 /// Where an earlier run mounted the volume in this container: the place that the container's variable names.
 fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String> {
-    let variable = container.env().find(|variable| variable.name == TOKEN_FILE_ENV)?;
+    let variable = container.env().find(|variable| variable.is_named(TOKEN_FILE_ENV))?;
     let token_file = variable.short_value()?;
     let is_named = |path: &str| token_file.strip_prefix(path).is_some_and(|rest| rest == TOKEN_BELOW_MOUNT);
-    let mounts = container.volume_mounts().filter(|mount| mount.name == volume);
-    let mut paths = mounts.map(|mount| mount.path);
+    let mounts = container.volume_mounts().filter(|mount| mount.is_of(volume));
+    let mut paths = mounts.map(|mount| mount.path());
     paths.find(|path| is_reserved_mount_path(path) && is_named(path)).map(Cow::into_owned)
 }
 

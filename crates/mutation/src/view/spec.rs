@@ -72,8 +72,8 @@ pub(crate) struct Mounts<'a>(Option<Inner<'a>>);
 /// An environment variable of a container.
 #[derive(Debug)]
 pub(crate) struct Variable<'a> {
-    /// The variable's name.
-    pub name: Cow<'a, str>,
+    // As they stand in the text, since ten thousand of them may be nothing but escapes.
+    name: Option<JsonValue<'a>>,
     literal: Option<JsonValue<'a>>,
     has_source: bool,
 }
@@ -81,10 +81,8 @@ pub(crate) struct Variable<'a> {
 /// A volume mount of a container.
 #[derive(Debug)]
 pub(crate) struct Mount<'a> {
-    /// Name of the mounted volume.
-    pub name: Cow<'a, str>,
-    /// Where it is mounted.
-    pub path: Cow<'a, str>,
+    volume: Option<JsonValue<'a>>,
+    path: Option<JsonValue<'a>>,
     read_only: bool,
     is_whole_volume: bool,
 }
@@ -214,11 +212,15 @@ impl<'a> Iterator for Mounts<'a> {
 impl<'a> Variable<'a> {
     fn read(variable: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: variable.short_text_or_empty("name")?,
-            // Its text only where it is asked for: it may be long, and full of escapes.
+            name: variable.get("name").map(JsonValue::string).transpose()?,
             literal: variable.get("value").map(JsonValue::string).transpose()?,
             has_source: variable.get("valueFrom").is_some(),
         })
+    }
+
+    /// Whether the variable has this name.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name.is_some_and(|own| own.is_text(name))
     }
 
     /// The variable's literal value, if it is short, and empty when it has none; `None` when the value comes from elsewhere.
@@ -238,8 +240,8 @@ impl<'a> Variable<'a> {
 impl<'a> Mount<'a> {
     fn read(mount: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
         Ok(Self {
-            name: mount.short_text_or_empty("name")?,
-            path: mount.short_text_or_empty("mountPath")?,
+            volume: mount.get("name").map(JsonValue::string).transpose()?,
+            path: mount.get("mountPath").map(JsonValue::string).transpose()?,
             read_only: mount.optional_flag("readOnly")?.unwrap_or(false),
             is_whole_volume: ["subPath", "subPathExpr", "mountPropagation"]
                 .iter()
@@ -247,8 +249,23 @@ impl<'a> Mount<'a> {
         })
     }
 
+    /// Whether the volume of this name is mounted.
+    pub(crate) fn is_of(&self, volume: &str) -> bool {
+        self.volume.map_or(volume.is_empty(), |name| name.is_text(volume))
+    }
+
+    /// Name of the mounted volume, if it is short.
+    pub(crate) fn volume(&self) -> Cow<'a, str> {
+        self.volume.and_then(|name| name.short_text().ok()).unwrap_or_default()
+    }
+
+    /// Where it is mounted, if that is short.
+    pub(crate) fn path(&self) -> Cow<'a, str> {
+        self.path.and_then(|path| path.short_text().ok()).unwrap_or_default()
+    }
+
     /// Whether this is a plain read-only mount of a whole volume at `path`.
     pub(crate) fn is_plain_read_only_at(&self, path: &str) -> bool {
-        self.path == path && self.read_only && self.is_whole_volume
+        self.path.is_some_and(|own| own.is_text(path)) && self.read_only && self.is_whole_volume
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Entry {
     is_leaving: AtomicBool,
     /// In the lowest bits the [`State`], above them since when.
     state: AtomicU64,
+    /// Since when it has not been idle; not even for a millisecond.
+    busy_since: AtomicU64,
     /// Memory that its request holds of each pool.
     memory: [AtomicUsize; Pool::ALL.len()],
     /// Since when it holds any.
@@ -55,6 +57,7 @@ impl Entry {
             has_sent_review: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             state: AtomicU64::new(packed(State::Idle, now)),
+            busy_since: AtomicU64::new(now),
             memory: Default::default(),
             memory_since: AtomicU64::new(now),
         }
@@ -73,7 +76,20 @@ impl Entry {
     }
 
     pub(super) fn enter(&self, state: State, now: u64) {
+        let (before, since) = self.state();
+        if before == State::Idle && state != State::Idle && now > since {
+            self.busy_since.store(now, Ordering::Relaxed);
+        }
         self.state.store(packed(state, now), Ordering::Relaxed);
+    }
+
+    /// Since when it does what it does: how long it has been here, idle, or busy with one request after the other.
+    pub(super) fn age_counts_from(&self) -> u64 {
+        match self.state() {
+            _ if !self.has_sent_review() => self.accepted,
+            (State::Idle, since) => since,
+            _ => self.busy_since.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn has_sent_anything(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Documents of a manifest file. What is not changed is written back byte for byte.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use azwi_json::JsonText;
 use serde::Deserialize as _;
 
 use super::yaml::{with_decimal_modes, yaml_of};
@@ -40,6 +41,9 @@ pub(super) fn split(text: &str) -> Result<Vec<Document>> {
     for (number, (separator, content)) in parts.into_iter().enumerate() {
         let json =
             json_of(&content).with_context(|| format!("document {} is neither YAML nor JSON", number + 1))?;
+        if let Some(problem) = json.as_deref().and_then(|json| JsonText::parse(json).err()) {
+            bail!("document {} is {problem}", number + 1);
+        }
         documents.push(Document { separator, content, json });
     }
     Ok(documents)

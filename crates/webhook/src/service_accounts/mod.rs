@@ -30,6 +30,8 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 const LARGEST_METADATA: usize = 512 * 1024;
 /// How long a read may take before another one may have its place. An API server that is merely slow answers sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// As [`PATIENCE`], where the other one is the only one of its namespace.
+const PATIENCE_OF_OTHERS: Duration = Duration::from_secs(2);
 /// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others. The same
 /// part is kept for namespaces that have no read under way, since somebody may have many namespaces.
 const NAMESPACES_SHARE: usize = 8;
@@ -96,11 +98,14 @@ impl ServiceAccounts {
         let in_namespace = |key: &Key| key.0 == namespace;
         let share = self.most_reads.div_ceil(NAMESPACES_SHARE);
         let of_namespace = reads.keys().filter(|key| in_namespace(key)).count();
-        if of_namespace >= share && !give_up_oldest(&mut reads, in_namespace) {
+        if of_namespace >= share && !give_up_oldest(&mut reads, PATIENCE, in_namespace) {
             return Lookup::TooMany;
         }
-        let kept = if of_namespace == 0 { 0 } else { self.most_reads / NAMESPACES_SHARE };
-        if reads.len() >= self.most_reads - kept && !give_up_oldest(&mut reads, |_| true) {
+        let (kept, patience) = match of_namespace {
+            0 => (0, PATIENCE_OF_OTHERS),
+            _ => (self.most_reads / NAMESPACES_SHARE, PATIENCE),
+        };
+        if reads.len() >= self.most_reads - kept && !give_up_oldest(&mut reads, patience, |_| true) {
             return Lookup::TooMany;
         }
         let began = Instant::now();
@@ -139,7 +144,7 @@ impl ServiceAccounts {
                 return lookup;
             }
             // A read that hangs ends nothing, but has to give its place up some time.
-            let next_look = latest.min(Instant::now() + PATIENCE);
+            let next_look = latest.min(Instant::now() + PATIENCE_OF_OTHERS);
             if self.reads().is_empty() || Instant::now() >= latest {
                 return lookup;
             }
@@ -169,12 +174,16 @@ impl ServiceAccounts {
 }
 
 /// Gives the oldest of some reads up for another one, if the API server had time to answer it.
-fn give_up_oldest(reads: &mut HashMap<Key, UnderWay>, is_one: impl Fn(&Key) -> bool) -> bool {
+fn give_up_oldest(
+    reads: &mut HashMap<Key, UnderWay>,
+    patience: Duration,
+    is_one: impl Fn(&Key) -> bool,
+) -> bool {
     let candidates = reads.iter().filter(|(key, _)| is_one(key));
     let Some((key, under_way)) = candidates.min_by_key(|(_, under_way)| under_way.began) else {
         return false;
     };
-    if under_way.began.elapsed() < PATIENCE {
+    if under_way.began.elapsed() < patience {
         return false;
     }
     under_way.task.abort();
