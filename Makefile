@@ -128,7 +128,7 @@ end-to-end: policy.wasm # The real wasm under the embedded host, the real webhoo
 e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the policy under the embedded host and, where they are installed, kwctl, policy-server and a registry
 	$(call say,the real wasm under kwctl and policy-server$(,) and in a registry)
 	@command -v bats >/dev/null || { echo 'SKIPPED e2e-tests/*.bats: bats is not installed: apt-get install bats'; exit 0; }; \
-	cargo build --quiet --locked -p e2e-tests --bin api_server && e2e-tests/run
+	cargo build --quiet --locked -p test-support --bin api_server && e2e-tests/run
 
 # === The webhook host
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e_tests::tls_client::{Caller, Connection};
 use http::Uri;
+use test_support::tls_client::{Caller, Connection};
 use tokio::task::JoinSet;
 use tokio::time::interval_at;
 

@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use e2e_tests::api_server::ApiServer;
-use e2e_tests::tls_client::{Caller, new_certificate};
-use e2e_tests::webhook::{WebhookProcess, write_certificate};
 use http::Uri;
 use load::{Round, Shape, Target};
 use process::Process;
@@ -21,6 +18,9 @@ use rcgen::{CertifiedKey, KeyPair};
 use report::Figure;
 use serde_json::json;
 use tempfile::TempDir;
+use test_support::api_server::ApiServer;
+use test_support::tls_client::{Caller, new_certificate};
+use test_support::webhook::{WebhookProcess, write_certificate};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 

@@ -4,12 +4,12 @@ use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use e2e_tests::tls_client::Caller;
 use http::Uri;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use test_support::tls_client::Caller;
 
 use crate::load::Target;
 use crate::process::Process;

@@ -11,11 +11,11 @@ use azwi_mutation::{AdmissionRequest, Config, ServiceAccount, ServiceAccountLook
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::answer::Answer;
-use crate::cluster::Cluster;
+use crate::fake_host::Cluster;
 use crate::host::{HostCapabilities, PolicyHost};
-use crate::request::pod_creation;
-use crate::webhook::EmbeddedWebhook;
+use test_support::answer::Answer;
+use test_support::request::pod_creation;
+use test_support::webhook::EmbeddedWebhook;
 
 /// One recorded case.
 #[derive(Debug, Clone, Deserialize)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use e2e_tests::conformance::{Case, Route, ThroughCore, ThroughPolicy, ThroughWebhook, compare, read_cases};
 use e2e_tests::host::PolicyHost;
-use e2e_tests::repository_root;
+use test_support::repository_root;
 
 /// What was recorded. Cases may be added, never lost.
 const RECORDED_CASES: usize = 533;

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e_tests::documents::{read_document, read_documents};
-use e2e_tests::repository_root;
 use serde_json::{Value, json};
+use test_support::documents::{read_document, read_documents};
+use test_support::repository_root;
 
 fn manifests(path: &str) -> Vec<Value> {
     read_documents(&repository_root().join("deploy/kubewarden").join(path)).expect(path)

@@ -7,11 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use e2e_tests::documents::read_document;
 use e2e_tests::host::{HostCapabilities, PolicyHost};
-use e2e_tests::repository_root;
 use e2e_tests::session::Session;
 use serde_json::Value;
+use test_support::documents::read_document;
+use test_support::repository_root;
 
 /// How many folders there are at least, so that none gets lost.
 const FIXTURES: usize = 15;

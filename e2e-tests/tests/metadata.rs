@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use azwi_mutation::Config;
-use e2e_tests::documents::read_document;
-use e2e_tests::repository_root;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use test_support::documents::read_document;
+use test_support::repository_root;
 
 /// The keys that policy-evaluator knows. Fields that are only there to be known are not looked at.
 #[derive(Deserialize)]

@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use e2e_tests::cluster::{Cluster, Fault};
+use e2e_tests::fake_host::{Cluster, Fault};
 use e2e_tests::host::{Evaluation, HostCapabilities, PolicyHost};
-use e2e_tests::repository_root;
-use e2e_tests::request::pod_creation;
 use serde_json::{Value, json};
+use test_support::repository_root;
+use test_support::request::pod_creation;
 
 static HOST: LazyLock<PolicyHost> =
     LazyLock::new(|| PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy"));

@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use e2e_tests::hostile::answering::answer;
 use e2e_tests::hostile::shapes::{Expensive, shapes};
-use e2e_tests::request::pod_creation;
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use test_support::request::pod_creation;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;

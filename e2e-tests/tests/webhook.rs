@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use e2e_tests::answer::Answer;
-use e2e_tests::api_server::ApiServer;
-use e2e_tests::request::pod_creation;
-use e2e_tests::tls_client::{Caller, Connection, new_certificate};
-use e2e_tests::webhook::WebhookProcess;
 use serde_json::{Value, json};
+use test_support::answer::Answer;
+use test_support::api_server::ApiServer;
+use test_support::request::pod_creation;
+use test_support::tls_client::{Caller, Connection, new_certificate};
+use test_support::webhook::WebhookProcess;
 
 /// A running webhook with everything around it.
 struct Setup {
@@ -70,7 +70,7 @@ async fn a_pod_is_mutated_from_the_cache() {
     assert_eq!(client_id_in(&answer), Some("5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"));
     assert_eq!(setup.api_server.gets(), 0, "the cache knew it");
     assert!(
-        setup.webhook.metric("azwi_requests_total{outcome=\"Mutated\",reason=\"found\"}").await.unwrap()
+        setup.webhook.metric("azwi_requests_total{outcome=\"mutated\",reason=\"found\"}").await.unwrap()
             >= 1.0
     );
 }
@@ -213,7 +213,7 @@ async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
     for file in
         ["deploy/monitoring/grafana-dashboard.json", "deploy/monitoring/alerts.yaml", "docs/webhook.md"]
     {
-        let text = std::fs::read_to_string(e2e_tests::repository_root().join(file)).unwrap();
+        let text = std::fs::read_to_string(test_support::repository_root().join(file)).unwrap();
         let named = metric_names(&text);
         assert!(named.len() > 3, "{file} names {named:?}");
         // `process_*` in the docs stands for all of them.
@@ -221,7 +221,7 @@ async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
             named.into_iter().filter(|name| *name != "process_" && !shown.contains(name)).collect();
         assert!(unknown.is_empty(), "{file} names {unknown:?}; there are {shown:?}");
     }
-    let docs = std::fs::read_to_string(e2e_tests::repository_root().join("docs/webhook.md")).unwrap();
+    let docs = std::fs::read_to_string(test_support::repository_root().join("docs/webhook.md")).unwrap();
     let documented = metric_names(&docs);
     let undocumented: Vec<_> =
         shown.iter().filter(|name| name.starts_with("azwi_") && !documented.contains(*name)).collect();

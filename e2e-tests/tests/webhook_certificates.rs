@@ -8,11 +8,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use e2e_tests::answer::Answer;
-use e2e_tests::api_server::ApiServer;
-use e2e_tests::request::pod_creation;
-use e2e_tests::tls_client::{Caller, SERVER_NAME, new_certificate};
-use e2e_tests::webhook::WebhookProcess;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedKey, DistinguishedName, DnType, IsCa, KeyPair,
     date_time_ymd,
@@ -20,6 +15,11 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
+use test_support::answer::Answer;
+use test_support::api_server::ApiServer;
+use test_support::request::pod_creation;
+use test_support::tls_client::{Caller, SERVER_NAME, new_certificate};
+use test_support::webhook::WebhookProcess;
 
 const CONFIGURATION: &str = "azure-wi-webhook-mutating-webhook-configuration";
 const SECRET: &str = "azure-wi-webhook-ca";

@@ -19,9 +19,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::admission::Admissions;
 use crate::certificates::CertificateStore;
 use crate::connections::{Allowance, Connection, Connections, State};
+use crate::reviewer::Reviewer;
 
 /// Connections to one port at a time. Callers are the kubelet and one or two Prometheus servers. The more places there are,
 /// the longer a caller has for its request while others open connections; each takes 2 KiB, and 12 once it has sent something.
@@ -39,7 +39,7 @@ const LARGEST_HEAD: usize = 8 * 1024;
 #[derive(Clone)]
 pub struct Observed {
     /// The cache, the metrics, and whether the process is draining.
-    pub admissions: Arc<Admissions>,
+    pub reviewer: Arc<Reviewer>,
     /// The serving certificate.
     pub certificates: Arc<CertificateStore>,
 }
@@ -51,9 +51,9 @@ impl Observed {
     /// What has to hold for the process to be ready.
     pub fn checks(&self) -> [Check; 3] {
         [
-            ("api-server-answered", self.admissions.service_accounts.cache().last_heard().is_some()),
+            ("api-server-answered", self.reviewer.service_accounts.cache().last_heard().is_some()),
             ("certificate-valid", self.certificates.is_valid_at(seconds_since_1970())),
-            ("not-draining", !self.admissions.is_draining()),
+            ("not-draining", !self.reviewer.is_draining()),
         ]
     }
 }
@@ -75,7 +75,7 @@ pub fn start(health: TcpListener, metrics: TcpListener, observed: Observed) -> R
     let serve = move || {
         let _alive = alive;
         runtime.block_on(async {
-            let counter = &observed.admissions.metrics.connections_evicted;
+            let counter = &observed.reviewer.metrics.connections_evicted;
             let ports =
                 [(health, health_page as Page), (metrics, metrics_page as Page)].map(|(listener, page)| {
                     let observed = observed.clone();
@@ -142,7 +142,7 @@ fn health_page(observed: &Observed, path: &str, query: &str) -> Answer {
     match path {
         "/livez" | "/healthz" => Answer::plain(StatusCode::OK, "ok"),
         "/readyz" => {
-            let is_synced = observed.admissions.service_accounts.cache().is_synced();
+            let is_synced = observed.reviewer.service_accounts.cache().is_synced();
             let is_verbose = query.split('&').any(|parameter| parameter.starts_with("verbose"));
             readiness(&observed.checks(), is_synced, is_verbose)
         }
@@ -175,8 +175,8 @@ fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
     if path != "/metrics" {
         return Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /metrics\n");
     }
-    let metrics = &observed.admissions.metrics;
-    let cache = observed.admissions.service_accounts.cache();
+    let metrics = &observed.reviewer.metrics;
+    let cache = observed.reviewer.service_accounts.cache();
     metrics.cached_service_accounts.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
     metrics.service_accounts_without_room.inner().store(cache.without_room(), Ordering::Relaxed);
     metrics.cache_age_seconds.set(cache.last_heard().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));

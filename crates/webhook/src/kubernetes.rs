@@ -1,11 +1,10 @@
-//! The connection to the API server: the client, the watch, and the server's version.
+//! The connection to the API server.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -14,26 +13,13 @@ use hyper::{Request, Response};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, Config, Resource as _};
+use kube::{Client, Config, Resource as _};
 use tower::{Service, layer::layer_fn};
-use tracing::{info, warn};
 
-use crate::metrics::Metrics;
 use crate::service_accounts::Cache;
 
-/// Service accounts in one answer to a list. Each may have annotations of 256 KiB, and the client builds all of a page, several
-/// times over.
-const PAGE_SIZE: u32 = 10;
-
-/// How long its version may take.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an API server may say nothing; watches last five minutes at most.
 const READ_TIMEOUT: Duration = Duration::from_secs(305);
-
-/// Native sidecars are on by default from this minor version of Kubernetes 1 on, as upstream decides it.
-const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
 
 /// Connects to the API server: by the kubeconfig if one is named, else as `KUBECONFIG`, the home folder or the pod say.
 ///
@@ -104,68 +90,5 @@ where
                 heard.map_err(Into::into).boxed_unsync()
             }))
         })
-    }
-}
-
-/// Keeps the cache up to date until the task is dropped. The cache stays as it is while the API server is away.
-pub async fn watch_service_accounts(client: Client, cache: Arc<Cache>, metrics: Arc<Metrics>) {
-    let api: Api<PartialObjectMeta<ServiceAccount>> = Api::all(client);
-    let config = watcher::Config::default().page_size(PAGE_SIZE);
-    let events = watcher::watcher(api, config).default_backoff();
-    let mut events = std::pin::pin!(events);
-    let mut was_synced = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                cache.apply(event);
-                if !was_synced && cache.is_synced() {
-                    was_synced = true;
-                    info!(service_accounts = cache.len(), "service accounts are known");
-                }
-            }
-            Err(error) => {
-                metrics.watch_interruptions.inc();
-                // The client reads a refusal as if it were events, so its words do not help.
-                if matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_))) {
-                    warn!(
-                        %error,
-                        "the watch of service accounts gives no events and is tried again; \
-                         is there the permission to watch serviceaccounts in all namespaces?"
-                    );
-                } else {
-                    warn!(%error, "the watch of service accounts was interrupted and is resumed");
-                }
-            }
-        }
-    }
-}
-
-/// Whether the API server is new enough for native sidecars; none when it does not say.
-pub async fn has_native_sidecars(client: &Client) -> Option<bool> {
-    let version = tokio::time::timeout(VERSION_TIMEOUT, client.apiserver_version()).await.ok()?.ok()?;
-    is_native_sidecar_version(&version.major, &version.minor)
-}
-
-/// Minor versions may carry a suffix, such as `31+`.
-fn is_native_sidecar_version(major: &str, minor: &str) -> Option<bool> {
-    let number = |text: &str| -> Option<u32> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).map_or(text, |end| &text[..end]);
-        digits.parse().ok()
-    };
-    let (major, minor) = (number(major)?, number(minor)?);
-    Some((major, minor) >= (1, NATIVE_SIDECAR_SINCE_MINOR))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_native_sidecar_version;
-
-    #[test]
-    fn versions_are_compared_by_number() {
-        assert_eq!(is_native_sidecar_version("1", "32"), Some(true));
-        assert_eq!(is_native_sidecar_version("1", "35+"), Some(true));
-        assert_eq!(is_native_sidecar_version("1", "9"), Some(false));
-        assert_eq!(is_native_sidecar_version("2", "0"), Some(true));
-        assert_eq!(is_native_sidecar_version("1", ""), None);
     }
 }

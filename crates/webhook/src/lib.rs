@@ -4,11 +4,11 @@
 //! TLS connection -> HTTP request -> review -> core: admit -> service account (cache, else one GET) -> core: answer
 //! ```
 //!
-//! [`cli`] is what a person types, [`settings`] turns it into the core's configuration, [`serve`] runs the process and
+//! [`cli`] is what a person types, [`settings`] turns it into the core's configuration, [`process`] runs it and
 //! [`inject`] works on manifests without a cluster.
 
 pub mod admin;
-pub mod admission;
+mod arguments;
 pub mod certificates;
 pub mod cli;
 pub mod connections;
@@ -16,14 +16,18 @@ pub mod go_duration;
 pub mod inject;
 pub mod kubernetes;
 pub mod limits;
+mod listen;
 pub mod memory;
 pub mod metrics;
-pub mod open_files;
+mod native_sidecars;
+mod open_files;
+pub mod process;
 pub mod review;
-pub mod serve;
+pub mod reviewer;
 pub mod server;
 pub mod service_accounts;
 pub mod settings;
+mod shutdown;
 pub mod stream;
 pub mod telemetry;
 pub mod version;

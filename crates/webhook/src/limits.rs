@@ -1,7 +1,14 @@
 //! How much of everything callers may make this process keep. Each is a flag, and a row of `docs/security.md`.
 
+// The comments on arguments are help texts, where backticks would show.
+#![allow(clippy::doc_markdown)]
+
 use std::time::Duration;
 
+use anyhow::{Result, bail};
+use clap::{Args, Parser};
+
+use crate::arguments::interval;
 use crate::connections::Allowance;
 use crate::memory;
 use crate::server::ROOM_FOR_ANSWER;
@@ -15,89 +22,159 @@ const CONNECTION_BYTES: u64 = 64 * 1024;
 const MOST_CONNECTIONS: u64 = 4096;
 
 /// Limits of the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Memory of all requests together in bytes: bodies while they are read or answered, and answers until they are sent.
+    /// Memory of all requests together in bytes: bodies, and answers until they are sent. docs/security.md says which
+    /// request goes when it is full [default: five sixteenths of the container's memory limit].
+    #[arg(long, value_name = "BYTES", default_value_t = Self::of_container().request_memory, hide_default_value = true,
+        value_parser = bytes)]
     pub request_memory: usize,
+    /// Memory of the cache of service accounts in bytes; those that do not fit are read when they are needed [default: a
+    /// sixteenth of the container's memory limit].
+    #[arg(long, value_name = "BYTES", default_value_t = Self::of_container().cache_memory, hide_default_value = true,
+        value_parser = bytes)]
+    pub cache_memory: usize,
+    /// Memory of the answers to reads of service accounts together, in bytes. Follows from the container's memory.
+    #[arg(skip = Self::of_container().read_memory)]
+    pub read_memory: usize,
     /// Largest body of a request in bytes.
+    #[arg(long = "max-body", value_name = "BYTES", default_value_t = Self::of_container().body_bytes, value_parser = bytes)]
     pub body_bytes: usize,
     /// Largest head of a request in bytes.
+    #[arg(long = "max-header", value_name = "BYTES", default_value_t = Self::of_container().header_bytes)]
     pub header_bytes: usize,
-    /// How long a connection is kept that has not sent a review yet.
+    /// How long a connection is kept that has not sent a review.
+    #[arg(long = "header-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub header_time: Duration,
     /// How long a client may take for a request's body.
+    #[arg(long = "body-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub body_time: Duration,
-    /// How long a client may take for a TLS handshake.
+    /// How long a TLS handshake may take.
+    #[arg(long = "handshake-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub handshake_time: Duration,
     /// How long a client may take to read an answer.
+    #[arg(long = "write-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub write_time: Duration,
-    /// Connections at a time.
-    pub connections: usize,
-    /// Reads of service accounts at a time.
-    pub reads: usize,
-    /// Memory of the answers to those reads together, in bytes.
-    pub read_memory: usize,
-    /// Memory of the cache of service accounts, in bytes.
-    pub cache_memory: usize,
-    /// How long a request may take where the API server does not say.
+    /// How long a request may take where the API server does not say by ?timeout=.
+    #[arg(long = "request-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub request_time: Duration,
+    /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 256 in
+    /// 64 MiB].
+    #[arg(long = "max-connections", value_name = "N", default_value_t = Self::of_container().connections,
+        hide_default_value = true, value_parser = connections)]
+    pub connections: usize,
+    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait half
+    /// of their time for a place, and are answered with code 503.
+    #[arg(long = "max-in-flight", value_name = "N", default_value_t = 64, value_parser = reads)]
+    pub reads: usize,
 }
 
-impl Limits {
-    /// The limits for a process that may use so much memory in bytes.
-    ///
+/// What follows from the memory that a process may use.
+struct OfMemory {
+    request_memory: usize,
+    cache_memory: usize,
+    read_memory: usize,
+    body_bytes: usize,
+    header_bytes: usize,
+    connections: usize,
+}
+
+impl OfMemory {
     /// Five sixteenths are for requests, a quarter for connections, one sixteenth each for the cache of service accounts and for
     /// reading others. The rest is for the program, the connections of health and metrics, what one answer takes while it is
     /// made, and what the allocator cannot give back at once.
-    pub fn within(memory: u64) -> Self {
-        let connections = (memory / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
+    fn within(bytes: u64) -> Self {
+        let connections = (bytes / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let request_memory = in_memory(memory / 16 * 5);
+        let request_memory = in_memory(bytes / 16 * 5);
         Self {
             request_memory,
+            cache_memory: in_memory(bytes / 16),
+            read_memory: in_memory(bytes / 16),
             // A review of the largest object that an API server takes, 3 MiB, with room for what it fills in.
             body_bytes: largest_body(request_memory).min(7 * 1024 * 1024),
             header_bytes: 16 * 1024,
-            header_time: Duration::from_secs(10),
-            body_time: Duration::from_secs(10),
-            handshake_time: Duration::from_secs(10),
-            write_time: Duration::from_secs(10),
             connections: in_memory(connections),
-            reads: 64,
-            read_memory: in_memory(memory / 16),
-            cache_memory: in_memory(memory / 16),
-            request_time: Duration::from_secs(10),
         }
     }
 }
 
+impl Limits {
+    fn of_container() -> OfMemory {
+        OfMemory::within(memory::container_limit().unwrap_or(USUAL_MEMORY))
+    }
+
+    /// Limits that contradict each other are refused.
+    ///
+    /// # Errors
+    /// One sentence that names the flags.
+    pub fn check(&self) -> Result<()> {
+        if largest_body(self.request_memory) < self.body_bytes {
+            bail!(
+                "--max-body is {} bytes, but one body may have at most three quarters of --request-memory, which is {}; one of \
+                 them has to change",
+                self.body_bytes,
+                self.request_memory
+            );
+        }
+        Ok(())
+    }
+}
+
 /// The largest body that so much memory of requests is enough for, in bytes.
-pub fn largest_body(request_memory: usize) -> usize {
+fn largest_body(request_memory: usize) -> usize {
     Allowance::largest_request(request_memory).saturating_sub(ROOM_FOR_ANSWER)
 }
 
+/// What somebody gets who says nothing else.
 impl Default for Limits {
-    /// The limits for the container that this process is in.
     fn default() -> Self {
-        Self::within(memory::container_limit().unwrap_or(USUAL_MEMORY))
+        #[derive(Parser)]
+        struct NoFlags {
+            #[command(flatten)]
+            limits: Limits,
+        }
+        NoFlags::parse_from([""]).limits
     }
+}
+
+/// A limit in bytes: what is smaller than the smallest review answers nothing.
+fn bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| (1024..=1 << 40).contains(bytes));
+    bytes.ok_or_else(|| "a limit is a number of bytes without a unit, at least 1024".to_owned())
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    let connections = text.parse().ok().filter(|connections| (1..=65_536).contains(connections));
+    connections.ok_or_else(|| "a number of connections is from 1 to 65536".to_owned())
+}
+
+fn reads(text: &str) -> Result<usize, String> {
+    let reads = text.parse().ok().filter(|reads| (1..=4096).contains(reads));
+    reads.ok_or_else(|| "a number of reads is from 1 to 4096".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Limits, ROOM_FOR_ANSWER};
+    use super::{Limits, OfMemory, ROOM_FOR_ANSWER};
 
     #[test]
     fn limits_follow_from_the_memory() {
         const MIB: usize = 1024 * 1024;
-        let chart = Limits::within(64 << 20);
+        let chart = OfMemory::within(64 << 20);
         assert_eq!((chart.request_memory, chart.body_bytes, chart.connections), (20 * MIB, 7 * MIB, 256));
-        let small = Limits::within(16 << 20);
+        let small = OfMemory::within(16 << 20);
         assert_eq!(
             (small.request_memory, small.body_bytes, small.connections),
             (5 * MIB, 5 * MIB / 4 * 3 - ROOM_FOR_ANSWER, 64)
         );
-        let large = Limits::within(64 << 30);
+        let large = OfMemory::within(64 << 30);
         assert_eq!((large.body_bytes, large.connections), (7 * MIB, 4096));
+    }
+
+    #[test]
+    fn limits_that_nobody_set_do_not_contradict_each_other() {
+        assert!(Limits::default().check().is_ok());
     }
 }

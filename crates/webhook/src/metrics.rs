@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,8 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::version::BUILD;
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs)] // The words speak for themselves, and are the labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Mutated,
     Untouched,
@@ -23,9 +22,68 @@ pub enum Outcome {
     Error,
 }
 
+/// Why a request ended so; `docs/webhook.md` lists the labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// No service account was needed.
+    NoLookup,
+    /// The service account was found.
+    Found,
+    /// There is no such service account.
+    Missing,
+    /// The service account could not be read.
+    Failed,
+    /// There was no memory, or no read of the service account to be had.
+    Shed,
+    /// The content type is not JSON.
+    MediaType,
+    /// The body's length is not said.
+    Length,
+    /// The body is too large.
+    TooLarge,
+    /// The body did not arrive in time.
+    SlowBody,
+    /// The connection broke off in the body.
+    BrokenBody,
+    /// The body is not an admission review.
+    Unreadable,
+    /// The webhook has a fault.
+    Panic,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Mutated => "mutated",
+            Self::Untouched => "untouched",
+            Self::Denied => "denied",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Reason {
+    fn label(self) -> &'static str {
+        match self {
+            Self::NoLookup => "no_lookup",
+            Self::Found => "found",
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+            Self::Shed => "shed",
+            Self::MediaType => "media_type",
+            Self::Length => "length",
+            Self::TooLarge => "too_large",
+            Self::SlowBody => "slow_body",
+            Self::BrokenBody => "broken_body",
+            Self::Unreadable => "unreadable",
+            Self::Panic => "panic",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    outcome: Outcome,
+    outcome: &'static str,
     reason: &'static str,
 }
 
@@ -177,16 +235,17 @@ impl Metrics {
     }
 
     /// A request was answered.
-    pub fn answered(&self, outcome: Outcome, reason: &'static str, seconds: f64) {
-        self.requests.get_or_create(&RequestLabels { outcome, reason }).inc();
+    pub fn answered(&self, outcome: Outcome, reason: Reason, seconds: f64) {
+        let labels = RequestLabels { outcome: outcome.label(), reason: reason.label() };
+        self.requests.get_or_create(&labels).inc();
         if let Some(histogram) = self.mutation_seconds.get() {
             histogram.observe(seconds);
         }
     }
 
     /// A service account was looked up.
-    pub fn looked_up(&self, source: &'static str, result: &'static str) {
-        self.lookups.get_or_create(&LookupLabels { source, result }).inc();
+    pub fn looked_up(&self, source: &'static str, result: Reason) {
+        self.lookups.get_or_create(&LookupLabels { source, result: result.label() }).inc();
     }
 
     /// The serving certificate was read anew, or could not be.

@@ -11,7 +11,7 @@ const OTHERS: u64 = 2 * MOST_CONNECTIONS as u64 + 128;
 /// Raises the limit of open files as far as it goes without a privilege, as Go's programs do by themselves: container
 /// runtimes start with 1,024 for the sake of programs that use `select`. Returns how many connections there may be, at most
 /// `wanted`.
-pub fn room_for(wanted: usize) -> usize {
+pub(crate) fn room_for(wanted: usize) -> usize {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => files,
         Err(error) => {

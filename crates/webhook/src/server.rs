@@ -20,20 +20,17 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
-use rustls::version::{TLS12, TLS13};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error, warn};
 
-use crate::admission::{Admissions, Unanswered};
 use crate::connections::{Allowance, Connection, Connections, Share, State};
 use crate::go_duration;
 use crate::limits::Limits;
-use crate::metrics::Outcome;
+use crate::metrics::{Outcome, Reason};
+use crate::reviewer::{Reviewer, Unanswered};
 use crate::stream::FrugalStream;
 
 /// The path that upstream's manifests name.
@@ -51,42 +48,9 @@ pub const ROOM_FOR_ANSWER: usize = 8 * 1024;
 /// The smallest buffer for a request's head that the HTTP library takes.
 const SMALLEST_HEADER_BUFFER: usize = 8 * 1024;
 
-/// The oldest version of TLS that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
-}
-
-/// The TLS side of the server. With `clients`, callers have to show a certificate.
-pub fn tls_config(
-    oldest: TlsVersion,
-    certificates: Arc<dyn ResolvesServerCert>,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
-) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[&rustls::SupportedProtocolVersion] = match oldest {
-        TlsVersion::V1_2 => &[&TLS13, &TLS12],
-        TlsVersion::V1_3 => &[&TLS13],
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
-    let builder = match clients {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // API servers never resume a session; tickets would only cost.
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
-}
-
 /// What all connections share.
 struct Shared {
-    admissions: Arc<Admissions>,
+    reviewer: Arc<Reviewer>,
     limits: Limits,
     tls: TlsAcceptor,
     http: http1::Builder,
@@ -96,7 +60,7 @@ struct Shared {
 pub async fn serve(
     listener: TcpListener,
     tls: ServerConfig,
-    admissions: Arc<Admissions>,
+    reviewer: Arc<Reviewer>,
     limits: Limits,
     stop: impl Future<Output = Duration>,
 ) {
@@ -109,12 +73,12 @@ pub async fn serve(
         patience: limits.header_time,
         write_time: limits.write_time,
     };
-    let connections = Connections::new(allowance, admissions.metrics.connections_evicted.clone());
-    let shared = Arc::new(Shared { admissions, limits, tls: TlsAcceptor::from(Arc::new(tls)), http });
+    let connections = Connections::new(allowance, reviewer.metrics.connections_evicted.clone());
+    let shared = Arc::new(Shared { reviewer, limits, tls: TlsAcceptor::from(Arc::new(tls)), http });
     let graceful = GracefulShutdown::new();
     let serve =
         |stream, connection| serve_connection(Arc::clone(&shared), stream, connection, graceful.watcher());
-    let refused = |_| shared.admissions.metrics.handshake_failed("too_many_connections");
+    let refused = |_| shared.reviewer.metrics.handshake_failed("too_many_connections");
     let drain = tokio::select! {
         () = connections.accept(listener, serve, refused) => return,
         drain = stop => drain,
@@ -145,7 +109,7 @@ async fn serve_connection(
             Ok(stream) => stream,
             Err(error) => {
                 debug!(%address, %error, "a handshake failed");
-                return shared.admissions.metrics.handshake_failed(failure_reason(&error));
+                return shared.reviewer.metrics.handshake_failed(failure_reason(&error));
             }
         };
     stream.get_mut().0.lift_allowance();
@@ -170,15 +134,27 @@ fn failure_reason(error: &io::Error) -> &'static str {
 
 /// Why a request gets no review back.
 struct Refusal {
-    status: StatusCode,
-    /// The label in the metrics.
-    reason: &'static str,
+    reason: Reason,
     why: String,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, reason: &'static str, why: impl Into<String>) -> Self {
-        Self { status, reason, why: why.into() }
+    fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into() }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.reason {
+            Reason::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::Length => StatusCode::LENGTH_REQUIRED,
+            Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Reason::Shed => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::BrokenBody | Reason::Unreadable => StatusCode::BAD_REQUEST,
+            Reason::Panic | Reason::NoLookup | Reason::Found | Reason::Missing | Reason::Failed => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
     }
 }
 
@@ -253,27 +229,28 @@ async fn respond(
         AssertUnwindSafe(answer(shared, connection, &head, &mut body, arrival)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|_| {
         error!("answering a request panicked");
-        Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "panic", "the webhook has a fault"))
+        Err(Refusal::new(Reason::Panic, "the webhook has a fault"))
     });
     let mut response = match answered {
         Ok((answer, shares)) => {
             outgoing(connection, StatusCode::OK, "application/json", answer, Some(shares))
         }
-        Err(Refusal { status, reason, why }) => {
-            let metrics = &shared.admissions.metrics;
-            metrics.answered(Outcome::Error, reason, arrival.elapsed().as_secs_f64());
-            if let Some(unlogged) = shared.admissions.refusals.next() {
+        Err(refusal) => {
+            let status = refusal.status();
+            let Refusal { reason, why } = refusal;
+            shared.reviewer.metrics.answered(Outcome::Error, reason, arrival.elapsed().as_secs_f64());
+            if let Some(unlogged) = shared.reviewer.refusals.next() {
                 let address = connection.address();
                 warn!(%address, status = status.as_u16(), error = why, unlogged, "a request was refused");
             }
             // The rest of a body that is late would be too.
-            if status != StatusCode::REQUEST_TIMEOUT {
+            if reason != Reason::SlowBody {
                 discard(body, shared.limits).await;
             }
             text(connection, status, why)
         }
     };
-    if shared.admissions.is_draining() {
+    if shared.reviewer.is_draining() {
         // Sends callers with open connections to another replica while this one goes away.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -289,7 +266,7 @@ async fn answer(
 ) -> Result<(String, Shares), Refusal> {
     if !is_json(&head.headers) {
         let why = "the content type must be application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", why));
+        return Err(Refusal::new(Reason::MediaType, why));
     }
     let timeout = head.uri.query().and_then(timeout_parameter);
     let patience = timeout.unwrap_or(shared.limits.request_time);
@@ -299,25 +276,25 @@ async fn answer(
     let mut share = share.ok_or_else(|| no_memory(shared))?;
     let body = read_body(body, length, shared.limits).await?;
     connection.enter(State::Answering);
-    let answered = shared.admissions.answer(&body, &share, connection, arrival, patience).await;
+    let answered = shared.reviewer.answer(&body, &share, connection, arrival, patience).await;
     drop(body);
     match answered {
         Ok((text, more)) => {
             share.shrink_to(text.capacity().saturating_sub(more.as_ref().map_or(0, Share::bytes)));
             Ok((text, (share, more)))
         }
-        Err(Unanswered::Unreadable(why)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "unreadable", why)),
+        Err(Unanswered::Unreadable(why)) => Err(Refusal::new(Reason::Unreadable, why)),
         Err(Unanswered::NoMemory) => Err(no_memory(shared)),
     }
 }
 
 fn no_memory(shared: &Shared) -> Refusal {
-    shared.admissions.metrics.shed.inc();
+    shared.reviewer.metrics.shed.inc();
     let why = format!(
         "the webhook has no memory left for this request; --request-memory is {} bytes",
         shared.limits.request_memory
     );
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shed", why)
+    Refusal::new(Reason::Shed, why)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -336,13 +313,13 @@ fn timeout_parameter(query: &str) -> Option<Duration> {
 fn body_length(body: &Incoming, limits: Limits) -> Result<usize, Refusal> {
     let Some(length) = body.size_hint().exact() else {
         let why = "a review needs a Content-Length";
-        return Err(Refusal::new(StatusCode::LENGTH_REQUIRED, "length", why));
+        return Err(Refusal::new(Reason::Length, why));
     };
     match usize::try_from(length) {
         Ok(length) if length <= limits.body_bytes => Ok(length),
         _ => {
             let why = format!("the body is larger than the limit of {} bytes", limits.body_bytes);
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", why))
+            Err(Refusal::new(Reason::TooLarge, why))
         }
     }
 }
@@ -384,11 +361,11 @@ async fn read_body(body: &mut Incoming, length: usize, limits: Limits) -> Result
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) => {
             let why = format!("the body could not be read: {error}");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "body", why))
+            Err(Refusal::new(Reason::BrokenBody, why))
         }
         Err(_) => {
             let why = format!("the body did not arrive within {} seconds", limits.body_time.as_secs());
-            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "slow_body", why))
+            Err(Refusal::new(Reason::SlowBody, why))
         }
     }
 }

@@ -1,10 +1,14 @@
 //! The core's settings, from flags, the environment and a YAML file: the first that says something counts.
 
+// The comments on arguments are help texts, where backticks would show.
+#![allow(clippy::doc_markdown)]
+
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use azwi_mutation::{Config, Settings};
+use clap::Args;
 use serde_json::{Map, Value};
 
 /// Environment variables of upstream and the settings they stand for.
@@ -22,7 +26,7 @@ const CA_SIGNER: &str = "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME";
 const CA_LABEL_SELECTOR: &str = "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR";
 
 /// Settings that a flag gave, by dotted key.
-pub type Flags = Vec<(&'static str, Value)>;
+type Flags = Vec<(&'static str, Value)>;
 
 /// The configuration, and whether the native sidecar was decided by a person.
 #[derive(Debug)]
@@ -33,11 +37,58 @@ pub struct Resolved {
     pub native_sidecar: Option<bool>,
 }
 
-/// Puts the sources together. `variable` reads the environment; `proxy_log_level` counts where nothing else names one.
-///
-/// # Errors
-/// A source cannot be read, or a setting cannot be used: one line that names it.
-pub fn resolve(
+/// Settings of the mutation that flags can give; each goes before the environment and the settings file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Mutation")]
+pub struct SettingsArguments {
+    /// Settings as the policy has them, in YAML or JSON.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Azure tenant: a GUID or a verified domain name [env: AZURE_TENANT_ID].
+    #[arg(long, value_name = "TENANT")]
+    tenant_id: Option<String>,
+    /// Audience of the projected token [default: api://AzureADTokenExchange].
+    #[arg(long)]
+    audience: Option<String>,
+    /// Who is mutated: pod, serviceAccount, podOrServiceAccount or all [default: podOrServiceAccount].
+    #[arg(long, value_name = "WHO")]
+    opt_in: Option<String>,
+    /// Layout of the token volume: azure-identity-token, reserved or reserved-per-pod [default: azure-identity-token].
+    #[arg(long, value_name = "LAYOUT")]
+    token_volume: Option<String>,
+    /// Annotation suffix of the token endpoint (AKS identity binding).
+    #[arg(long, value_name = "SUFFIX")]
+    custom_token_endpoint_annotation_suffix: Option<String>,
+    /// Audience of tokens for the token endpoint.
+    #[arg(long, value_name = "AUDIENCE")]
+    custom_token_endpoint_audience: Option<String>,
+}
+
+impl SettingsArguments {
+    /// Merges flags, environment and settings file. `proxy_log_level` counts where nothing else names one.
+    ///
+    /// # Errors
+    /// A source cannot be read, or a setting cannot be used: one line that names it.
+    pub fn resolve(&self, proxy_log_level: Option<&str>) -> Result<Resolved> {
+        let flags = [
+            ("tenantId", &self.tenant_id),
+            ("audience", &self.audience),
+            ("optIn", &self.opt_in),
+            ("tokenVolume", &self.token_volume),
+            ("tokenEndpoint.annotationSuffix", &self.custom_token_endpoint_annotation_suffix),
+            ("tokenEndpoint.audience", &self.custom_token_endpoint_audience),
+        ];
+        // Upstream's manifests pass empty flags for what is not set.
+        let given = flags.into_iter().filter_map(|(key, value)| {
+            let value = value.as_deref().filter(|value| !value.is_empty())?;
+            Some((key, Value::from(value)))
+        });
+        resolve(self.settings.as_deref(), |name| std::env::var_os(name), given.collect(), proxy_log_level)
+    }
+}
+
+/// As [`SettingsArguments::resolve`]; `variable` reads the environment.
+fn resolve(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
     flags: Flags,

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use e2e_tests::conformance::{Route, ThroughCore, ThroughPolicy, ThroughWebhook, compare, read_cases};
 use e2e_tests::host::PolicyHost;
-use e2e_tests::{pod_diff, repository_root};
+use e2e_tests::pod_diff;
+use test_support::repository_root;
 
 /// Compares our answers with upstream's recorded ones; exits with 1 when any differ.
 #[derive(Parser)]

@@ -8,12 +8,15 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use e2e_tests::cluster::Cluster;
-use e2e_tests::documents::{pod_of, read_document, read_documents, read_pod_or_workload, workload_resource};
+use e2e_tests::fake_host::Cluster;
 use e2e_tests::host::{HostCapabilities, PolicyHost};
-use e2e_tests::request::{creation, pod_creation};
-use e2e_tests::{pod_diff, repository_root};
+use e2e_tests::pod_diff;
 use serde_json::Value;
+use test_support::documents::{
+    pod_of, read_document, read_documents, read_pod_or_workload, workload_resource,
+};
+use test_support::repository_root;
+use test_support::request::{creation, pod_creation};
 
 /// Runs the policy on a pod and shows what it does. Needs no cluster and no kwctl.
 ///

@@ -10,7 +10,7 @@ use e2e_tests::hostile::memory_group::MemoryGroup;
 use e2e_tests::hostile::process::Program;
 use e2e_tests::hostile::report::{Row, head};
 use e2e_tests::hostile::{Arena, attacks, policy, raise_file_limit};
-use e2e_tests::repository_root;
+use test_support::repository_root;
 
 /// Attacks the webhook and the policy, and tells of each attack whether it was withstood.
 ///

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use e2e_tests::hostile::answering::answer;
 use e2e_tests::hostile::shapes::shapes;
-use e2e_tests::repository_root;
 use peak_alloc::PeakAlloc;
+use test_support::repository_root;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::lookups::named_request;
 use super::wire::{PATH, Source, ask_once, read_reply, review};
 use super::{Attack, Field, Findings, TENANT};
-use crate::api_server::ApiServer;
+use test_support::api_server::ApiServer;
 
 /// All of them.
 pub fn attacks() -> Vec<Attack> {

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Field;
-use crate::answer::Answer;
-use crate::tls_client::{Caller, Connection, Reply};
+use test_support::answer::Answer;
+use test_support::tls_client::{Caller, Connection, Reply};
 
 /// How long an admission may take.
 pub const ADMISSION_LIMIT: Duration = Duration::from_secs(2);
@@ -189,7 +189,7 @@ pub fn review() -> Bytes {
     let pod = serde_json::json!({"kind": "Pod", "apiVersion": "v1",
         "metadata": {"generateName": "web-", "labels": {"azure.workload.identity/use": "true", "app": "web"}},
         "spec": {"serviceAccountName": SERVICE_ACCOUNT, "containers": [container("web"), container("sidecar")]}});
-    super::wire::review(&crate::request::pod_creation(NAMESPACE, &pod.to_string()))
+    super::wire::review(&test_support::request::pod_creation(NAMESPACE, &pod.to_string()))
 }
 
 async fn admissions(caller: &Caller, keeps: bool, is_over: &AtomicBool, series: &Mutex<Series>) {

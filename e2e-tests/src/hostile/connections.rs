@@ -15,7 +15,7 @@ use super::bystanders::review;
 use super::requests::judge;
 use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, crowd, head, hold, open, open_narrow, send};
 use super::{Attack, Field, Findings, timed};
-use crate::tls_client::SERVER_NAME;
+use test_support::tls_client::SERVER_NAME;
 
 /// How many connections without TLS begin in a second.
 const OPENED: u32 = 4_000;

@@ -12,7 +12,6 @@ pub mod connections;
 pub mod lookups;
 pub mod memory;
 pub mod memory_group;
-#[cfg(feature = "policy-host")]
 pub mod policy;
 pub mod process;
 pub mod protocol;
@@ -36,7 +35,7 @@ use self::bystanders::{ADMISSION_LIMIT, Bystanders, PROBE_LIMIT};
 use self::memory_group::{MemoryGroup, Usage};
 use self::process::{Program, Webhook};
 use self::report::Row;
-use crate::api_server::ApiServer;
+use test_support::api_server::ApiServer;
 
 /// Namespace of the tenant who attacks.
 pub const TENANT: &str = "tenant";

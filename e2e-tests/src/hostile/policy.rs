@@ -15,7 +15,7 @@ use super::shapes::{
     Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes,
 };
 use super::{CLIENT_ID, Findings, TENANT, TENANT_ACCOUNT};
-use crate::cluster::Cluster;
+use crate::fake_host::Cluster;
 use crate::host::{HostCapabilities, PolicyHost};
 
 /// Largest request that an API server takes.

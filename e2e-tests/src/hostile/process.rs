@@ -13,9 +13,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::memory_group::MemoryGroup;
-use crate::api_server::ApiServer;
-use crate::tls_client::new_certificate;
-use crate::webhook::{addresses, write_certificate};
+use test_support::api_server::ApiServer;
+use test_support::tls_client::new_certificate;
+use test_support::webhook::{addresses, write_certificate};
 
 /// How long the webhook may take until it serves.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use super::shapes::{
 };
 use super::wire::{PATH, PATIENCE, Source, Tally, ask, ask_once};
 use super::{Attack, CLIENT_ID, Field, Findings, TENANT, timed};
-use crate::api_server::ApiServer;
+use test_support::api_server::ApiServer;
 
 /// Largest body that the webhook reads.
 const LARGEST: usize = 7 * 1024 * 1024;

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Field;
-use crate::tls_client::SERVER_NAME;
+use test_support::tls_client::SERVER_NAME;
 
 /// A connection over TLS.
 pub type Tls = TlsStream<TcpStream>;

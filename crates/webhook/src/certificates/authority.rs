@@ -22,7 +22,7 @@ const MOST_PREVIOUS: usize = 8;
 
 /// How long things last.
 #[derive(Debug, Clone, Copy)]
-pub struct Lives {
+pub struct Lifetimes {
     /// An authority.
     pub authority: Duration,
     /// A replica's certificate.
@@ -117,7 +117,7 @@ struct Signer {
 impl Authority {
     /// A new authority. What callers trust already stays trusted: replicas of upstream's webhook, or of this one before
     /// somebody emptied the Secret, go on being called while they are replaced.
-    pub fn new(lives: Lives, moment: &Moment) -> Result<Self, AuthorityError> {
+    pub fn new(lives: Lifetimes, moment: &Moment) -> Result<Self, AuthorityError> {
         Ok(Self {
             current: Signer::new(lives, moment.now)?,
             next: None,
@@ -171,7 +171,7 @@ impl Authority {
     ///
     /// # Errors
     /// A certificate cannot be made.
-    pub fn step(&self, lives: Lives, moment: &Moment) -> Result<Option<Self>, AuthorityError> {
+    pub fn step(&self, lives: Lifetimes, moment: &Moment) -> Result<Option<Self>, AuthorityError> {
         let mut stepped = self.clone();
         stepped.previous.retain(|certificate| moment.may_stay(certificate));
         stepped.next.take_if(|next| !moment.may_sign(&next.certificate));
@@ -227,7 +227,12 @@ impl Authority {
     ///
     /// # Errors
     /// The authority cannot sign.
-    pub fn leaf(&self, names: &[String], lives: Lives, now: OffsetDateTime) -> Result<Leaf, AuthorityError> {
+    pub fn leaf(
+        &self,
+        names: &[String],
+        lives: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Result<Leaf, AuthorityError> {
         let Signer { certificate: authority, key } = &self.current;
         // The library's words may repeat what it reads.
         let unusable = |what: &str| AuthorityError::Content(format!("{what} cannot be used to sign"));
@@ -327,7 +332,7 @@ impl Terms {
 }
 
 impl Signer {
-    fn new(lives: Lives, now: OffsetDateTime) -> Result<Self, AuthorityError> {
+    fn new(lives: Lifetimes, now: OffsetDateTime) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::default();
         (params.not_before, params.not_after) = (now.saturating_sub(BACKDATED), later(now, lives.authority));
@@ -360,9 +365,9 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::super::certificate::Certificate;
-    use super::{Authority, AuthorityError, Lives, MOST_PREVIOUS, Moment, Terms, Trust};
+    use super::{Authority, AuthorityError, Lifetimes, MOST_PREVIOUS, Moment, Terms, Trust};
 
-    const LIVES: Lives = Lives {
+    const LIVES: Lifetimes = Lifetimes {
         authority: Duration::from_hours(300),
         leaf: Duration::from_hours(30),
         overlap: Duration::from_hours(1),
@@ -603,7 +608,7 @@ mod tests {
     #[test]
     fn no_time_overflows() {
         let longest = Duration::from_hours(87_600);
-        let lives = Lives { authority: longest, leaf: longest, overlap: longest };
+        let lives = Lifetimes { authority: longest, leaf: longest, overlap: longest };
         let ends_of_time = [
             OffsetDateTime::UNIX_EPOCH,
             time::PrimitiveDateTime::MAX.assume_utc(),

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use super::certificate::rfc_3339;
-use super::{CertificateError, CertificateStore, ClientVerifier, ServingCertificate};
+use super::{CallerVerifier, CertificateError, CertificateStore, ServingCertificate};
 use crate::metrics::Metrics;
 
 /// The text of both files.
@@ -64,8 +64,8 @@ pub async fn keep_from_files(
 
 /// Keeps up with the file that names the authorities of callers, until the task is dropped. A file that cannot be used
 /// is logged and counted, and the authorities stay.
-pub async fn keep_client_authorities(
-    verifier: Arc<ClientVerifier>,
+pub async fn keep_caller_authorities(
+    verifier: Arc<CallerVerifier>,
     metrics: Arc<Metrics>,
     check_every: Duration,
 ) {

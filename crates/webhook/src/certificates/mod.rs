@@ -2,12 +2,14 @@
 
 mod authority;
 mod bundle;
+mod callers;
 mod certificate;
-mod clients;
 mod files;
 mod revocation;
 mod secret;
 mod self_managed;
+mod source;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,11 +24,14 @@ use thiserror::Error;
 
 use certificate::{describe, rfc_3339};
 
-pub use authority::{Authority, AuthorityError, Leaf, Lives, Moment, Terms, Trust};
+pub use authority::{Authority, AuthorityError, Leaf, Lifetimes, Moment, Terms, Trust};
+pub use callers::CallerVerifier;
 pub use certificate::Certificate;
-pub use clients::ClientVerifier;
-pub use files::{keep_client_authorities, keep_from_files};
-pub use self_managed::{Objects, keep_self_managed};
+pub use files::{keep_caller_authorities, keep_from_files};
+pub use self_managed::{SelfManaged, keep_self_managed};
+pub(crate) use source::CertificateArguments;
+pub use source::{CallerChecks, CertificateSource};
+pub use tls::{TlsVersion, tls_config};
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]

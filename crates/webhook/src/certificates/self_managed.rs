@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use super::CertificateStore;
-use super::authority::{Authority, AuthorityError, Lives, Moment, Terms, Trust};
+use super::authority::{Authority, AuthorityError, Lifetimes, Moment, Terms, Trust};
 use super::bundle::{Change, FIELD_MANAGER, Rewrites, bundles};
 use super::revocation::{self, revoke_before};
 use super::secret::{SecretStore, problem};
@@ -34,7 +34,7 @@ const TRIES: usize = 5;
 
 /// The objects that are kept.
 #[derive(Debug, Clone)]
-pub struct Objects {
+pub struct SelfManaged {
     /// Namespace of the Secret.
     pub namespace: String,
     /// Name of the Secret.
@@ -44,7 +44,7 @@ pub struct Objects {
     /// The names by which the API server calls.
     pub dns_names: Vec<String>,
     /// How long things last.
-    pub lives: Lives,
+    pub lives: Lifetimes,
     /// How often everything is looked at.
     pub check_every: Duration,
 }
@@ -70,7 +70,7 @@ enum KeepError {
 
 /// Keeps the certificate, the Secret and the caBundle until the task is dropped.
 pub async fn keep_self_managed(
-    objects: Objects,
+    objects: SelfManaged,
     client: Client,
     store: Arc<CertificateStore>,
     metrics: Arc<Metrics>,
@@ -107,7 +107,7 @@ struct Known {
 struct Keeper {
     secret: SecretStore,
     configurations: Api<MutatingWebhookConfiguration>,
-    objects: Objects,
+    objects: SelfManaged,
     store: Arc<CertificateStore>,
     metrics: Arc<Metrics>,
 }

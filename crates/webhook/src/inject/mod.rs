@@ -15,7 +15,7 @@ use azwi_json::JsonText;
 use azwi_mutation::{AdmissionRequest, Config, admit};
 use clap::{Args, ValueEnum};
 
-use crate::cli::SettingsArguments;
+use crate::settings::SettingsArguments;
 
 use accounts::Accounts;
 use documents::Document;

@@ -1,6 +1,7 @@
 //! Service accounts: from a cache that a watch keeps, or by one read from the API server that all waiters share.
 
 mod cache;
+mod watch;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -23,6 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use cache::Cache;
+pub(crate) use watch::watch_service_accounts;
 
 /// Longer than any deadline, so that a read that nobody waits for ends as well.
 const LONGEST_READ: Duration = Duration::from_secs(30);

@@ -9,11 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use axum::body::Body;
 use axum::http::{Request, Response};
 use azwi_mutation::Config;
-use azwi_webhook::admission::Admissions;
 use azwi_webhook::certificates::{CertificateStore, ServingCertificate};
+use azwi_webhook::certificates::{TlsVersion, tls_config};
 use azwi_webhook::limits::Limits;
 use azwi_webhook::metrics::Metrics;
-use azwi_webhook::server::{TlsVersion, serve, tls_config};
+use azwi_webhook::reviewer::Reviewer;
+use azwi_webhook::server::serve;
 use azwi_webhook::service_accounts::{Cache, ServiceAccounts};
 use kube::runtime::watcher::Event;
 use rcgen::{CertifiedKey, KeyPair};
@@ -207,7 +208,7 @@ pub fn write_certificate(folder: &Path, certificate: &CertifiedKey<KeyPair>) -> 
 const SERVING: &str = "\"message\":\"serving\"";
 
 /// Where a webhook serves reviews, health and metrics, by its log.
-pub(crate) fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
+pub fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
     let line = log.lines().find(|line| line.contains(SERVING)).context("the log names no addresses")?;
     let line: Value = serde_json::from_str(line)?;
     let address = |name: &str| -> Result<SocketAddr> {
@@ -230,7 +231,7 @@ fn program() -> Result<PathBuf> {
 
 /// The webhook inside this process, with a configuration and service accounts that change between requests.
 pub struct EmbeddedWebhook {
-    admissions: Arc<Admissions>,
+    reviewer: Arc<Reviewer>,
     cache: Arc<Cache>,
     caller: Caller,
     server: JoinHandle<()>,
@@ -253,15 +254,15 @@ impl EmbeddedWebhook {
         let limits = Limits::default();
         let service_accounts =
             Arc::new(ServiceAccounts::new(Arc::clone(&cache), client, limits.reads, limits.read_memory));
-        let admissions = Arc::new(Admissions::new(config, service_accounts, Metrics::new()));
+        let reviewer = Arc::new(Reviewer::new(config, service_accounts, Metrics::new()));
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let caller = Caller::new(listener.local_addr()?, [certificate.cert.der().clone()])?;
         let tls = tls_config(TlsVersion::V1_3, certificates, None)?;
         let server =
-            tokio::spawn(serve(listener, tls, Arc::clone(&admissions), limits, std::future::pending()));
-        Ok(Self { admissions, cache, caller, server })
+            tokio::spawn(serve(listener, tls, Arc::clone(&reviewer), limits, std::future::pending()));
+        Ok(Self { reviewer, cache, caller, server })
     }
 
     /// Makes these the configuration and the service accounts of `namespace`.
@@ -269,7 +270,7 @@ impl EmbeddedWebhook {
     /// # Errors
     /// A service account is none.
     pub fn set(&self, config: Config, namespace: &str, service_accounts: &[Value]) -> Result<()> {
-        self.admissions.config.store(Arc::new(config));
+        self.reviewer.config.store(Arc::new(config));
         self.cache.apply(Event::Init);
         for account in service_accounts {
             let mut account = account.clone();

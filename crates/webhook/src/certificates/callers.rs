@@ -20,7 +20,7 @@ use super::{CertificateError, pem_problem};
 
 /// Checks the certificates of callers. Others may take the authorities' place while connections are made.
 #[derive(Debug)]
-pub struct ClientVerifier {
+pub struct CallerVerifier {
     file: PathBuf,
     /// Common names or DNS names; empty for whoever an authority signed for.
     allowed_names: Vec<String>,
@@ -33,7 +33,7 @@ struct Authorities {
     verifier: Arc<dyn ClientCertVerifier>,
 }
 
-impl ClientVerifier {
+impl CallerVerifier {
     /// Trusts the authorities in `file`, which is in PEM.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ fn unreadable(file: &Path, source: std::io::Error) -> CertificateError {
     CertificateError::Unreadable { path: file.display().to_string(), source }
 }
 
-impl ClientCertVerifier for ClientVerifier {
+impl ClientCertVerifier for CallerVerifier {
     /// None: the authorities may change, and an API server has but one certificate to show.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

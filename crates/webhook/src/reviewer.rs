@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::connections::{Connection, Share, State};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Metrics, Outcome, Reason};
 use crate::review::{Review, answer_size, index, write_answer};
 use crate::service_accounts::{Lookup, ServiceAccounts};
 use crate::telemetry::Throttle;
@@ -54,7 +54,7 @@ pub enum Unanswered {
 }
 
 /// Everything that answering needs.
-pub struct Admissions {
+pub struct Reviewer {
     /// The configuration; another one may take its place while requests are answered.
     pub config: ArcSwap<Config>,
     /// The service accounts.
@@ -66,7 +66,7 @@ pub struct Admissions {
     is_draining: AtomicBool,
 }
 
-impl Admissions {
+impl Reviewer {
     /// Answers by this configuration and these service accounts.
     pub fn new(config: Config, service_accounts: Arc<ServiceAccounts>, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -102,13 +102,13 @@ impl Admissions {
         let config = self.config.load();
         let deadline = arrival + patience.saturating_sub(MARGIN).max(patience / 2);
         let (answer, reason) = match azwi_mutation::admit(&review.request, &config) {
-            Admission::Decided(answer) => (answer, "no_lookup"),
+            Admission::Decided(answer) => (answer, Reason::NoLookup),
             Admission::Pending(pending) => {
                 let (namespace, name) = (pending.namespace(), pending.service_account_name());
                 match self.service_accounts.find(namespace, name) {
                     Lookup::Known(account) => {
-                        self.metrics.looked_up("cache", "found");
-                        (pending.resume(ServiceAccountLookup::Found(account)), "found")
+                        self.metrics.looked_up("cache", Reason::Found);
+                        (pending.resume(ServiceAccountLookup::Found(account)), Reason::Found)
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // While others are answered, this one keeps what was made of its body.
@@ -129,11 +129,7 @@ impl Admissions {
         Ok((text, more))
     }
 
-    async fn wait_for_account(
-        &self,
-        pending: PendingAdmission<'_>,
-        deadline: Instant,
-    ) -> (Verdict, &'static str) {
+    async fn wait_for_account(&self, pending: PendingAdmission<'_>, deadline: Instant) -> (Verdict, Reason) {
         let (namespace, name) = (pending.namespace(), pending.service_account_name());
         let found = match self.service_accounts.find_or_wait(namespace, name, deadline).await {
             Lookup::Known(account) => ServiceAccountLookup::Found(account),
@@ -142,12 +138,12 @@ impl Admissions {
                 let _in_flight = Counted::new(&self.metrics.in_flight);
                 ServiceAccounts::wait_for(read, deadline).await
             }
-            Lookup::TooMany => return (self.shed(pending), "shed"),
+            Lookup::TooMany => return (self.shed(pending), Reason::Shed),
         };
         let reason = match &found {
-            ServiceAccountLookup::Found(_) => "found",
-            ServiceAccountLookup::Missing => "missing",
-            ServiceAccountLookup::Failed(_) => "failed",
+            ServiceAccountLookup::Found(_) => Reason::Found,
+            ServiceAccountLookup::Missing => Reason::Missing,
+            ServiceAccountLookup::Failed(_) => Reason::Failed,
         };
         self.metrics.looked_up("api_server", reason);
         (pending.resume(found), reason)
@@ -165,7 +161,7 @@ impl Admissions {
         review: &Review<'_>,
         connection: &Connection,
         answer: &Verdict,
-        reason: &'static str,
+        reason: Reason,
         arrival: Instant,
     ) {
         let outcome = match answer {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use e2e_tests::api_server::ApiServer;
-use e2e_tests::documents;
 use serde_json::Value;
+use test_support::api_server::ApiServer;
+use test_support::documents;
 
 /// Serves service accounts on the loopback until it is ended, and writes a kubeconfig that leads there.
 #[derive(Parser)]

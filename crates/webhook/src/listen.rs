@@ -1,0 +1,37 @@
+//! Listening on an address, as Go's programs are told it.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+
+use anyhow::{Context as _, Result};
+use tokio::net::{TcpListener, TcpSocket};
+
+/// As many connections wait to be accepted as the system allows; it takes a larger number for its own.
+const BACKLOG: u32 = 65_535;
+/// What the system keeps of each connection and each direction. Its own default grows to megabytes, which count as this
+/// process's memory; an API server is near, so that a small window is no slow one.
+const SOCKET_BUFFER: u32 = 16 * 1024;
+
+/// Listens on an address; `:9443` is every address of the machine, as in Go.
+pub(crate) fn listen(address: &str) -> Result<TcpListener> {
+    let listen = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+        socket.set_send_buffer_size(SOCKET_BUFFER)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener = match address.strip_prefix(':') {
+        Some(port) => {
+            let port = port.parse().with_context(|| format!("cannot listen on {address}: no port number"))?;
+            // Not every machine speaks IPv6.
+            listen((Ipv6Addr::UNSPECIFIED, port).into())
+                .or_else(|_| listen((Ipv4Addr::UNSPECIFIED, port).into()))
+        }
+        None => address.to_socket_addrs().and_then(|mut found| {
+            listen(found.next().ok_or_else(|| io::Error::other("the name has no address"))?)
+        }),
+    };
+    listener.with_context(|| format!("cannot listen on {address}"))
+}
