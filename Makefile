@@ -173,7 +173,7 @@ chart: ## Check the chart, and that the static manifests are what it gives (need
 	@if ! command -v helm >/dev/null; then echo 'SKIPPED chart: $(HELM_MISSING)'; else \
 	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example $(CHART) || exit 1; \
 	  if helm template --kube-version 1.35.0 --set azureTenantID=contoso.example --set settings.optin=pod $(CHART) >/dev/null 2>&1; then \
-	    echo 'the chart takes a setting that there is not'; exit 1; fi; \
+	    echo 'the chart accepted an unknown setting'; exit 1; fi; \
 	  deploy/webhook/render | diff -u $(STATIC_MANIFESTS) - || { echo 'run: make manifests'; exit 1; }; \
 	  echo '$(STATIC_MANIFESTS) is what the chart gives'; fi
 

@@ -89,9 +89,9 @@ denied() {
   is_recorded deployment "$(response azure-workload-identity-advice deployment)"
 }
 
-@test "forbidden: labelled pod denied, and told which permission lacks" {
+@test "forbidden: labelled pod denied, with the missing permission named" {
   denied "$(response azure-workload-identity labelled-pod "$(account forbidden)")" 500 \
-    "the policy server's own service account lacks the permission to get serviceaccounts"
+    "the policy server's own service account is not allowed to get serviceaccounts"
 }
 
 @test "forbidden: another pod admitted with a warning" {
@@ -110,11 +110,11 @@ denied() {
 }
 
 @test "policy without contextAwareResources: labelled pod denied, and told so" {
-  denied "$(response without-accounts labelled-pod)" 500 "the policy lacks contextAwareResources: v1 ServiceAccount"
+  denied "$(response without-accounts labelled-pod)" 500 "the policy is missing contextAwareResources: v1 ServiceAccount"
 }
 
 @test "policy without hostCapabilities: labelled pod denied, and told so" {
-  denied "$(response without-capability labelled-pod)" 500 "the policy lacks hostCapabilities: kubernetes/get_resource"
+  denied "$(response without-capability labelled-pod)" 500 "the policy is missing hostCapabilities: kubernetes/get_resource"
 }
 
 @test "policy that may not mutate: labelled pod denied by the policy server" {

@@ -57,19 +57,19 @@ answers() {
   [[ $stderr == *'Provided settings are not valid: setting tenantId is "contoso"; it must be a tenant'* ]]
 }
 
-@test "a policy without access to service accounts denies a labelled pod and says what it lacks" {
+@test "a policy without access to service accounts denies a labelled pod and names what is missing" {
   run --separate-stderr kwctl run "$policy" --request-path e2e-tests/fixtures/labelled-pod/request.json \
     --settings-path e2e-tests/fixtures/labelled-pod/settings.json
   [ "$(jq .allowed <<<"$output")" = false ]
-  [[ $output == *"the policy lacks contextAwareResources: v1 ServiceAccount"* ]]
+  [[ $output == *"the policy is missing contextAwareResources: v1 ServiceAccount"* ]]
 }
 
-@test "a policy without the host capability denies a labelled pod and says what it lacks" {
+@test "a policy without the host capability denies a labelled pod and names what is missing" {
   run --separate-stderr kwctl run "$policy" --request-path e2e-tests/fixtures/labelled-pod/request.json \
     --settings-path e2e-tests/fixtures/labelled-pod/settings.json --allow-context-aware \
     --allowed-host-capabilities 'oci/*' --replay-host-capabilities-interactions e2e-tests/fixtures/update/session.yaml
   [ "$(jq .allowed <<<"$output")" = false ]
-  [[ $output == *"the policy lacks hostCapabilities: kubernetes/get_resource"* ]]
+  [[ $output == *"the policy is missing hostCapabilities: kubernetes/get_resource"* ]]
 }
 
 @test "with metadata and usage the policy stays below 235,000 bytes" {

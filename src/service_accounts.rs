@@ -40,11 +40,11 @@ pub fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
         return ServiceAccountLookup::Missing;
     }
     ServiceAccountLookup::Failed(if says("host capability. The violation has been reported") {
-        "the policy lacks hostCapabilities: kubernetes/get_resource".to_owned()
+        "the policy is missing hostCapabilities: kubernetes/get_resource".to_owned()
     } else if says("has not been granted access to Kubernetes v1/ServiceAccount") {
-        "the policy lacks contextAwareResources: v1 ServiceAccount".to_owned()
+        "the policy is missing contextAwareResources: v1 ServiceAccount".to_owned()
     } else if says(": Forbidden") || says("code: 403") {
-        "the policy server's own service account lacks the permission to get serviceaccounts".to_owned()
+        "the policy server's own service account is not allowed to get serviceaccounts".to_owned()
     } else {
         let first_line = error.lines().next().unwrap_or_default();
         let text = first_line.strip_prefix("Host error: ").unwrap_or(first_line);
@@ -86,7 +86,7 @@ mod tests {
         assert!(reason(capability).contains("hostCapabilities"));
         let forbidden = "Callback evaluation failure: ApiError: serviceaccounts \"sa\" is forbidden: User \"x\" \
                          cannot get: Forbidden (Status { code: 403 })\n\nCaused by:\n    long";
-        assert!(reason(forbidden).contains("lacks the permission to get serviceaccounts"));
+        assert!(reason(forbidden).contains("is not allowed to get serviceaccounts"));
         let other = "Host error: Callback evaluation failure: kube::Client was not initialized properly\n\nCaused by:";
         assert_eq!(reason(other), "kube::Client was not initialized properly");
     }

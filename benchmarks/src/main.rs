@@ -104,7 +104,7 @@ impl Scenario {
         }
     }
 
-    /// What the webhook's round comes to, compared with another server's.
+    /// The webhook's round compared with another server's.
     fn figures(&self, webhook: &Round, other: &Round, suffix: &str, budget: Option<f64>) -> Vec<Figure> {
         let mut figures = Vec::new();
         let mut compare = |what: &str, unit, ours, others, budget| {

@@ -125,7 +125,7 @@ teardown_file() {
   kubectl apply -f "$BATS_TEST_DIRNAME/../../deploy/kubewarden/base/permissions.yaml"
   echo "$output $stderr"
   [ "$status" -ne 0 ]
-  [[ $stderr == *"the policy server's own service account lacks the permission to get serviceaccounts"* ]]
+  [[ $stderr == *"the policy server's own service account is not allowed to get serviceaccounts"* ]]
 }
 
 @test "without the policy server labelled pods wait and others start" {

@@ -115,7 +115,7 @@ restart() {
     sleep 45
   }
   under_load 75 rotate
-  # The deleted one was made anew, and changed at least once since.
+  # The deleted one was created again, and changed at least once since.
   changes=$(kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 | grep -c 'certificate authority written')
   echo "# certificate authority written $changes times" >&3
   [ "$changes" -ge 3 ]
@@ -137,7 +137,7 @@ restart() {
 }
 
 @test "the webhook may do what it needs, and nothing else" {
-  # What is left after a helm upgrade must not hide that a permission is missing, so everything starts anew.
+  # What is left after a helm upgrade must not hide that a permission is missing, so everything starts again.
   helm_webhook upgrade --reuse-values --set-json 'extraArgs=[]'
   available 90s
   allowed() { kubectl auth can-i "$@" --as="system:serviceaccount:$system:azure-wi-webhook-admin" >/dev/null; }
@@ -157,7 +157,7 @@ restart() {
   run ! allowed get pods -A
 }
 
-# Takes one verb from a role, starts the replicas anew, does something that needs it, and waits for the complaint.
+# Takes one verb from a role, restarts the replicas, does something that needs it, and waits for the complaint.
 missed() {
   local role=$1 rule=$2 verb=$3 complaint=$4 namespace=()
   [ "$role" = clusterrole ] || namespace=(-n "$system")

@@ -37,9 +37,9 @@ fn evaluate(request: &str, settings: &Value, fault: Option<Fault>) -> Evaluation
 #[test]
 fn host_faults_close_for_labelled_pods_and_open_for_the_rest() {
     for (fault, remedy) in [
-        (Fault::Forbidden, "lacks the permission to get serviceaccounts"),
-        (Fault::ContextNotGranted, "lacks contextAwareResources"),
-        (Fault::CapabilityNotGranted, "lacks hostCapabilities"),
+        (Fault::Forbidden, "is not allowed to get serviceaccounts"),
+        (Fault::ContextNotGranted, "is missing contextAwareResources"),
+        (Fault::CapabilityNotGranted, "is missing hostCapabilities"),
         (Fault::NoClient, "kube::Client was not initialized properly"),
     ] {
         let denied = evaluate(&pod_creation("ns", LABELLED), &settings(), Some(fault)).answer;

@@ -44,7 +44,7 @@ fn size(range: Range<usize>) -> impl Strategy<Value = usize> {
     (least..most).prop_map(|size| size.exp() as usize)
 }
 
-/// Where in a spec something can be: what stands before it and behind it.
+/// Where in a spec something can be: what comes before it and after it.
 const PLACES: &[(&str, &str)] = &[
     (r#""containers":"#, ""),
     (r#""initContainers":"#, ""),

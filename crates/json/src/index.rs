@@ -63,7 +63,7 @@ impl Node {
         self.start as usize + 1..(self.end as usize).saturating_sub(1)
     }
 
-    /// Index of the first node behind this one and all that it contains.
+    /// Index of the first node after this one and all that it contains.
     pub(crate) fn next(&self) -> u32 {
         self.next & !HAS_ESCAPES
     }
@@ -77,7 +77,7 @@ impl Node {
 /// Why a text has no index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is no JSON; the number is the place of the value at which that shows.
+    /// It is not JSON; the byte offset of the first wrong value.
     Syntax(usize),
     /// It is nested deeper than [`DEEPEST`].
     TooDeep,
@@ -138,7 +138,7 @@ impl Index<'_> {
         self.next_byte().is_none().then_some(())
     }
 
-    /// Notes the value that comes next, and goes behind it.
+    /// Records the value that starts here and moves past it.
     fn value(&mut self, shape: &Shape) -> Option<()> {
         let first = self.next_byte()?;
         match (first, shape) {
@@ -159,7 +159,7 @@ impl Index<'_> {
         }
     }
 
-    /// Notes an object or a list, and of what is inside as much as its shape says.
+    /// Records an object or a list, and as much of its content as its shape says.
     fn inner(&mut self, bracket: u8, shape: &Shape) -> Option<()> {
         self.limit_depth(1)?;
         self.depth += 1;
@@ -189,7 +189,7 @@ impl Index<'_> {
         Some(())
     }
 
-    /// Notes a member of an object. `is_alone` until one was noted of which only the first counts.
+    /// Records a member of an object. `is_alone` until a member was recorded of which only the first counts.
     fn member(&mut self, object: &Shape, is_alone: &mut bool) -> Option<()> {
         if self.next_byte()? != b'"' {
             return None;
@@ -218,7 +218,7 @@ impl Index<'_> {
         self.value(shape)
     }
 
-    /// Goes behind a value of which nothing is noted.
+    /// Moves past a value without recording anything of it.
     fn skip(&mut self) -> Option<()> {
         // Whether each open bracket is an object's, the innermost in the lowest bit.
         let mut objects: u128 = 0;
@@ -322,7 +322,7 @@ impl Index<'_> {
         rest.starts_with(literal).then(|| self.at += literal.len())
     }
 
-    /// Goes behind a string; whether it has a backslash in it.
+    /// Moves past a string. Returns whether it has a backslash in it.
     fn string(&mut self) -> Option<bool> {
         let text = self.text;
         let (mut end, mut has_escapes) = (self.at + 1, false);
@@ -346,12 +346,12 @@ impl Index<'_> {
         Some(has_escapes)
     }
 }
-/// The first quote, backslash or control character at or behind `at`, looking at eight bytes at a time.
+/// The first quote, backslash or control character at or after `at`, looking at eight bytes at a time.
 fn special_byte(text: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*word);
-        // In each difference the highest bit of a byte is set where the byte was too small, and maybe behind such a one.
+        // In each difference the highest bit of a byte is set where the byte was too small, and maybe after such a one.
         // Bytes beyond ASCII have it too, but are none of those that are looked for.
         let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
         let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
@@ -408,7 +408,7 @@ mod tests {
         ("é\"b", &Shape::Entries("x")),
     ]);
 
-    /// The text with one part of it put in another place's stead, so that it may or may not be JSON any more.
+    /// The text with one part copied over another, so that it may or may not be JSON any more.
     fn texts() -> impl Strategy<Value = String> {
         const WHOLE: &str = r#" {"a\u00e9\\":[-0.5e+10,0,{} ,[ ], "\ud83d", true,null,false,"x\ty"],"é\"b":1E2 , "":{"k":[[1]]}} "#;
         let place = || 0..WHOLE.len();

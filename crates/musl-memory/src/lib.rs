@@ -62,7 +62,7 @@ unsafe fn copy(to: *mut u8, from: *const u8, length: usize) {
 #[inline(always)]
 #[allow(clippy::inline_always)] // Two callers, and a call would cost as much as the copy.
 unsafe fn copy_forwards(to: *mut u8, from: *const u8, length: usize) {
-    // SAFETY: every read and write is at most `length` bytes behind the start.
+    // SAFETY: every read and write is at most `length` bytes after the start.
     unsafe {
         if length <= 32 {
             copy_short(to, from, length);

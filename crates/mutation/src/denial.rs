@@ -8,8 +8,7 @@ use crate::text::object_name;
 
 /// A refusal of the whole request: the pod is not created.
 ///
-/// `message` is one sentence for the person who created the pod; texts that upstream has too are upstream's
-/// (`spec/upstream-webhook.md` 1.13).
+/// `message` is one sentence for the person who created the pod; texts that upstream has too are upstream's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// HTTP status of the answer: 400 for a pod that cannot be right, 404 for a missing service account, 500 when a

@@ -248,7 +248,7 @@ impl Metrics {
         self.lookups.get_or_create(&LookupLabels { source, result: result.label() }).inc();
     }
 
-    /// The serving certificate was read anew, or could not be.
+    /// The serving certificate was read again, or could not be.
     pub fn reloaded(&self, result: &'static str) {
         self.reloads.get_or_create(&ResultLabel { result }).inc();
     }

@@ -22,7 +22,7 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new("protocol: plain HTTP on the TLS port", plain_on_tls),
         Attack::new("protocol: TLS on the health port", tls_on_health),
         Attack::new("protocol: requests that are none", strange_requests),
-        Attack::new("protocol: 200 bodies without end for a page that there is not", |field| {
+        Attack::new("protocol: 200 bodies without end for an unknown page", |field| {
             endless(field, head("/nothing", 1_000_000_000_000))
         }),
         Attack::new("protocol: 200 bodies without end of another type", |field| {

@@ -253,7 +253,7 @@ pub async fn hold(mut stream: impl AsyncRead + Unpin) {
     while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
 }
 
-/// Keeps `count` attackers busy: `rate` begin in a second, and one whose connection has ended begins anew. It ends a while
+/// Keeps `count` attackers busy: `rate` begin in a second, and one whose connection has ended begins again. It ends a while
 /// after all have begun. Returns how many have begun, and how many are busy at the end.
 pub async fn crowd<F, Fut>(field: &Field, count: usize, rate: u32, member: F) -> (usize, usize)
 where

@@ -7,7 +7,7 @@ pub(super) const AZURE_STACK_CLOUD: &str = "AzureStackCloud";
 pub(super) const CLOUD_NAMES: &str = "AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud or AzureStackCloud (with authorityHost)";
 
 /// Authority host of a cloud, with its trailing slash. Upstream accepts the names in any case, two aliases, and an
-/// empty name for the public cloud (`spec/upstream-webhook.md` 1.11).
+/// empty name for the public cloud.
 pub(super) fn authority_host(cloud: &str) -> Option<&'static str> {
     let is = |name: &str| cloud.eq_ignore_ascii_case(name);
     if cloud.is_empty() || is("AzurePublicCloud") || is("AzureCloud") {

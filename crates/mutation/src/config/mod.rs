@@ -16,7 +16,7 @@ pub use settings::{
     TokenEndpointSettings, TokenVolumeLayout,
 };
 
-/// Shortest and longest life of a token in seconds that upstream accepts (`spec/upstream-webhook.md` 1.7).
+/// Shortest and longest life of a token in seconds that upstream accepts.
 pub(crate) const TOKEN_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 3600..=86400;
 
 const DEFAULT_TOKEN_EXPIRATION_SECONDS: i64 = 3600;

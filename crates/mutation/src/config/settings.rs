@@ -48,7 +48,7 @@ pub struct ProxySettings {
     pub log_level: Option<ProxyLogLevel>,
 }
 
-/// Settings of the token endpoint (AKS identity binding, `spec/upstream-webhook.md` 1.10).
+/// Settings of the token endpoint (AKS identity binding).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenEndpointSettings {
     /// A pod asks for the endpoint by the annotation `azure.workload.identity/use-<suffix>: "true"`. Required.
@@ -97,7 +97,7 @@ impl OptIn {
     }
 }
 
-/// Name and paths of the token volume (`spec/upstream-webhook.md` 0).
+/// Name and paths of the token volume (`docs/behaviour.md`, What is added).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TokenVolumeLayout {
     /// One fixed name, mounted at `/var/run/secrets/azure/tokens` (upstream v0.8 to v1.5).
@@ -344,7 +344,7 @@ impl<'a> Reader<'a> {
         )));
     }
 
-    /// Sees to it that the value is an object that has no other than these keys.
+    /// Checks that the value is an object with only these keys.
     fn check_keys(&mut self, value: JsonValue<'a>, keys: &[&str]) {
         if let Err(error) = value.object() {
             self.keep_type_error(error);

@@ -60,7 +60,7 @@ impl Patch {
         Ok(patched)
     }
 
-    /// As [`Patch::apply_to`], behind what is in `patched` already.
+    /// As [`Patch::apply_to`], appended to what is in `patched` already.
     pub fn apply_onto(&self, object: JsonValue<'_>, patched: &mut String) -> Result<(), PatchError> {
         let edits = self.edits(object)?;
         let text = object.raw();
@@ -74,7 +74,7 @@ impl Patch {
             text.len() + edits.iter().map(|edit| edit.value.len() + MOST_AROUND).sum::<usize>(),
         );
         let mut copied = 0;
-        // Where something was put in last, behind which more may follow.
+        // Where the last insertion ended: more may follow there.
         let mut last_end = None;
         for (_, index) in order.into_sorted_vec() {
             let Some(edit) = edits.get(index) else { continue };

@@ -1,4 +1,4 @@
-//! The environment variables, in upstream's order (`spec/upstream-webhook.md` 1.6).
+//! The environment variables, in upstream's order.
 
 use k8s_openapi::api::core::v1::EnvVar;
 

@@ -5,7 +5,7 @@ use crate::config::TOKEN_EXPIRATION_SECONDS;
 use crate::denial::Denial;
 
 /// Seconds from the pod's annotation, else the service account's, else the setting. An empty annotation counts as
-/// absent (`spec/upstream-webhook.md` 1.7).
+/// absent.
 ///
 /// # Errors
 /// The annotation that counts is no integer or out of bounds; upstream's text.

@@ -20,7 +20,7 @@ pub(super) fn parse_int(text: &str, bits: u32) -> Result<i64, String> {
         return Err(failed("invalid syntax"));
     }
     // Go reads the digits as an unsigned number of the same width and stops at the first that no longer fits, so a
-    // letter behind that one is never seen.
+    // letter after that one is never seen.
     let largest_unsigned = u64::MAX >> (64 - bits);
     let mut magnitude: u64 = 0;
     for digit in digits {

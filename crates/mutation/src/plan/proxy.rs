@@ -1,4 +1,4 @@
-//! The proxy sidecar, for programs that only know the instance metadata service (`spec/upstream-webhook.md` 1.9).
+//! The proxy sidecar, for programs that only know the instance metadata service.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, ExecAction, Lifecycle, LifecycleHandler, SecurityContext,
@@ -132,7 +132,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// Puts `first` before and `last` behind the containers of a list.
+/// Puts `first` before and `last` after the containers of a list.
 fn insert(list: List, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
     let place = Pointer::list(list);
     if is_empty {

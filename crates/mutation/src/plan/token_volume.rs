@@ -108,7 +108,7 @@ impl TokenVolume {
         mount(&self.name, &self.mount_path)
     }
 
-    /// Adds the mount to a container, or puts an earlier one right (`spec/upstream-webhook.md` 1.4 and 3.2). `place` is the
+    /// Adds the mount to a container, or puts an earlier one right. `place` is the
     /// container's list of mounts.
     pub(crate) fn mount_into(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
         match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.is_of(&self.name)) {
@@ -220,7 +220,7 @@ fn is_earlier_token_volume(volume: &Volume<'_>) -> bool {
         && volume.projects_token_to(RESERVED_TOKEN_PATH)
 }
 
-/// The name for a pod with this identity: the first hexadecimal digits of a SHA-256 (`spec/upstream-webhook.md` 1.3).
+/// The name for a pod with this identity: the first hexadecimal digits of a SHA-256.
 fn reserved_name_for(identity: &str, suffix: &str) -> String {
     let digest = Sha256::new_with_prefix(identity).chain_update(suffix).finalize();
     let mut name = String::with_capacity(RESERVED_PREFIX.len() + HASH_DIGITS);
@@ -322,7 +322,7 @@ fn is_same<T: serde::Serialize>(value: Option<JsonValue<'_>>, wanted: Option<&T>
 mod tests {
     use super::reserved_name_for;
 
-    /// The vectors of `spec/upstream-webhook.md`.
+    /// Names that upstream gives.
     #[test]
     fn names_are_upstreams() {
         for (identity, suffix, hash) in [

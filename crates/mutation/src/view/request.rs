@@ -24,7 +24,7 @@ pub struct AdmissionRequest<'a> {
     resource: (Cow<'a, str>, Cow<'a, str>),
 }
 
-/// What is read of a pod or of a workload object. Which of them it is may be said behind it.
+/// What is read of a pod or of a workload object. Its kind may come after it in the text.
 static OBJECT: Shape = Shape::Object(&[
     ("apiVersion", &Shape::Leaf),
     ("kind", &Shape::Leaf),

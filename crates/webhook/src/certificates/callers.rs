@@ -49,7 +49,7 @@ impl CallerVerifier {
         &self.file
     }
 
-    /// Reads the file anew; something if it has changed.
+    /// Reads the file again. Returns None if it has not changed.
     pub async fn reload(&self) -> Result<Option<()>, CertificateError> {
         let text = tokio::fs::read(&self.file).await.map_err(|source| unreadable(&self.file, source))?;
         if self.authorities.load().text == text {

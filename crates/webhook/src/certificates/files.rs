@@ -1,4 +1,4 @@
-//! Certificates in files, read anew when their content changes: `tls.crt` and `tls.key`, and the authorities of callers.
+//! Certificates in files, read again when their content changes: `tls.crt` and `tls.key`, and the authorities of callers.
 //!
 //! By content, not by notification: the kubelet swaps a symbolic link, after which a watched file never changes again.
 

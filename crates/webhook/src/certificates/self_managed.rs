@@ -222,7 +222,7 @@ impl Keeper {
         KeepError::WebhookConfiguration { name, problem: problem(error) }
     }
 
-    /// Sees to it that callers trust the bundle, also after somebody else has edited it.
+    /// Makes callers trust the bundle, also after somebody else has edited it.
     async fn keep_bundle(
         &self,
         mut configuration: MutatingWebhookConfiguration,

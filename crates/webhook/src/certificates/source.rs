@@ -40,10 +40,10 @@ pub(crate) struct CertificateArguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         action = clap::ArgAction::Set, value_name = "BOOL")]
     pub(crate) disable_cert_rotation: bool,
-    /// Folder with tls.crt and tls.key, read anew when their content changes.
+    /// Folder with tls.crt and tls.key, read again when their content changes.
     #[arg(long, value_name = "DIR", default_value = "/certs")]
     webhook_cert_dir: PathBuf,
-    /// File in PEM with the authorities of callers; with it, the API server has to show a certificate. Read anew when its
+    /// File in PEM with the authorities of callers; with it, the API server has to show a certificate. Read again when its
     /// content changes.
     #[arg(long, value_name = "FILE")]
     client_ca_file: Option<PathBuf>,

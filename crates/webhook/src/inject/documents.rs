@@ -66,11 +66,11 @@ fn json_of(content: &str) -> Result<Option<String>> {
 }
 
 impl Document {
-    /// Sees to it that a separator stands before the document, for one that comes after another file's.
+    /// Adds a separator to the first document of a further file.
     pub(super) fn separated(self) -> Self {
         // What comes before a file's own first separator is empty.
-        let lacks_one = self.separator.is_empty() && !self.content.is_empty();
-        Self { separator: if lacks_one { "---\n".to_owned() } else { self.separator }, ..self }
+        let needs_one = self.separator.is_empty() && !self.content.is_empty();
+        Self { separator: if needs_one { "---\n".to_owned() } else { self.separator }, ..self }
     }
 
     /// The document's text, with this in place of its content.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_may_begin_behind_its_separator() {
+    fn a_document_may_begin_on_the_line_of_its_separator() {
         let documents = split("--- {\"c\": 1}\n--- # comment\na: 1\n").unwrap();
         let json: Vec<_> = documents.iter().map(|document| document.json.as_deref()).collect();
         assert_eq!(json, [None, Some("{\"c\": 1}"), Some("{\"a\":1}")]);

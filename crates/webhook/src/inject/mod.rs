@@ -215,7 +215,7 @@ fn read(file: &PathBuf) -> Result<String> {
 /// The lines of a document that change, with three around each.
 fn diff(document: &Document, json: Option<&str>) -> Result<String> {
     let Some(json) = json else { return Ok(String::new()) };
-    // Both sides are written anew, so that only what is injected differs.
+    // Both sides are written by this program, so that only what is injected differs.
     let before = document.rewritten()?;
     let after = yaml::yaml_of(json)?;
     let name = document.name();

@@ -64,7 +64,7 @@ pub(super) fn with_decimal_modes(content: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The key of a line, colon and all, and the file mode behind it, if that is octal.
+/// The key of a line with its colon, and the file mode after it, if that is octal.
 fn octal_mode(line: &str) -> Option<(&str, u32)> {
     let (key, value) = line.split_at(line.find(": 0")? + 1);
     let name = key.trim_start_matches([' ', '-']);
