@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use azwi_json::{JsonText, JsonValue, Shape};
+use azwi_json::{JsonText, JsonValue, Shape, push_member};
 use azwi_mutation::{AdmissionRequest, MOST_REQUEST_VALUES, Mutation, Patch, Verdict};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -67,10 +67,9 @@ impl<'a> Review<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ReviewAnswer<'a> {
+struct Envelope<'a> {
     kind: &'static str,
     api_version: &'a str,
-    response: Response<'a>,
 }
 
 #[derive(Serialize)]
@@ -110,19 +109,19 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<St
             warnings: Vec::new(),
         },
     };
-    let patch = match answer {
-        Ok(Mutation { patch, .. }) if !patch.is_empty() => Some(patch),
-        _ => None,
-    };
-    // Everything but the patch. Not to grow by doubling, which would take twice what `answer_size` promised.
-    let patch_length = patch.map_or(0, encoded_length);
-    let mut json = Vec::with_capacity(answer_size(answer) - patch_length);
-    serde_json::to_writer(&mut json, &ReviewAnswer { kind: "AdmissionReview", api_version, response })?;
-    let mut text = String::from_utf8(json).map_err(serde::ser::Error::custom)?;
-    if let Some(patch) = patch {
-        text.reserve_exact(PATCH_FIELDS.len() + patch_length + 1);
-        add_patch(patch, &mut text);
-    }
+    // All at once: a buffer that grows by doubling would take twice what `answer_size` promised.
+    let mut text = String::with_capacity(answer_size(answer));
+    text.push_str(&serde_json::to_string(&Envelope { kind: "AdmissionReview", api_version })?);
+    let response = serde_json::to_string(&response)?;
+    push_member(&mut text, "response", |text| {
+        text.push_str(&response);
+        if let Ok(Mutation { patch, .. }) = answer
+            && !patch.is_empty()
+        {
+            push_member(text, "patchType", |text| text.push_str("\"JSONPatch\""));
+            push_member(text, "patch", |text| encode(patch, text));
+        }
+    });
     Ok(text)
 }
 
@@ -143,29 +142,22 @@ fn encoded_length(patch: &Patch) -> usize {
     patch.json_length().div_ceil(3) * 4
 }
 
-/// What stands before the encoded patch.
-const PATCH_FIELDS: &str = r#","patchType":"JSONPatch","patch":""#;
-
-/// Puts the patch into an answer's text as the response's last fields. Base64 has nothing to escape, and `serde_json` would
-/// look for it in every byte.
-fn add_patch(patch: &Patch, answer: &mut String) {
-    const END: &str = "}}";
+/// Appends the patch as a JSON string in base64, which has nothing to escape; `serde_json` would look for it in every byte.
+fn encode(patch: &Patch, text: &mut String) {
     // The patch is encoded in pieces of this length, so that it never stands in memory twice as a whole. A multiple of
     // three, which base64 does not pad.
     const PIECE: usize = 12 * 1024;
-    answer.truncate(answer.len() - END.len());
-    answer.push_str(PATCH_FIELDS);
+    text.push('"');
     let mut piece = Vec::with_capacity(patch.json_length().min(2 * PIECE));
-    patch.write_json(|text| {
-        piece.extend_from_slice(text.as_bytes());
+    patch.write_json(|json| {
+        piece.extend_from_slice(json.as_bytes());
         while let Some((whole, _)) = piece.split_at_checked(PIECE) {
-            BASE64_STANDARD.encode_string(whole, answer);
+            BASE64_STANDARD.encode_string(whole, text);
             piece.drain(..PIECE);
         }
     });
-    BASE64_STANDARD.encode_string(&piece, answer);
-    answer.push('"');
-    answer.push_str(END);
+    BASE64_STANDARD.encode_string(&piece, text);
+    text.push('"');
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
-use azwi_json::{JsonText, JsonValue, TypeError, printable};
+use azwi_json::{Inner, JsonText, JsonValue, TypeError, printable};
 
 /// Settings in their written form; `docs/settings.md` explains each key.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -204,90 +204,95 @@ struct Reader<'a> {
     error: Option<SettingsError>,
 }
 
+/// An object of the settings. It remembers which keys it was asked for, and refuses the others.
+struct Section<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    object: JsonValue<'a>,
+    asked: Vec<&'static str>,
+}
+
 impl<'a> Reader<'a> {
-    fn settings(&mut self, value: JsonValue<'a>) -> Settings {
-        const KEYS: &[&str] = &[
-            "tenantId",
-            "azureEnvironment",
-            "authorityHost",
-            "audience",
-            "tokenExpirationSeconds",
-            "optIn",
-            "tokenVolume",
-            "requireClientId",
-            "proxy",
-            "tokenEndpoint",
-        ];
-        self.check_keys(value, KEYS);
-        Settings {
-            tenant_id: self.text(value, "tenantId"),
-            azure_environment: self.text(value, "azureEnvironment"),
-            authority_host: self.text(value, "authorityHost"),
-            audience: self.text(value, "audience"),
-            token_expiration_seconds: self.typed(value.optional_integer("tokenExpirationSeconds")).flatten(),
-            opt_in: self.choice(value, "optIn"),
-            token_volume: self.choice(value, "tokenVolume"),
-            require_client_id: self.typed(value.optional_flag("requireClientId")).flatten(),
-            proxy: value.get("proxy").map(|value| self.proxy(value)),
-            token_endpoint: value.get("tokenEndpoint").map(|value| self.token_endpoint(value)),
+    /// An object to be read.
+    fn section(&mut self, object: JsonValue<'a>) -> Section<'_, 'a> {
+        if let Err(error) = object.object() {
+            self.keep_type_error(error);
         }
+        Section { reader: self, object, asked: Vec::new() }
+    }
+
+    fn settings(&mut self, value: JsonValue<'a>) -> Settings {
+        let mut settings = self.section(value);
+        let read = Settings {
+            tenant_id: settings.text("tenantId"),
+            azure_environment: settings.text("azureEnvironment"),
+            authority_host: settings.text("authorityHost"),
+            audience: settings.text("audience"),
+            token_expiration_seconds: settings.integer("tokenExpirationSeconds"),
+            opt_in: settings.choice("optIn"),
+            token_volume: settings.choice("tokenVolume"),
+            require_client_id: settings.flag("requireClientId"),
+            proxy: settings.member("proxy").map(|value| settings.reader.proxy(value)),
+            token_endpoint: settings
+                .member("tokenEndpoint")
+                .map(|value| settings.reader.token_endpoint(value)),
+        };
+        settings.refuse_others();
+        read
     }
 
     fn proxy(&mut self, value: JsonValue<'a>) -> ProxySettings {
-        self.check_keys(value, &["image", "initImage", "nativeSidecar", "logLevel"]);
-        ProxySettings {
-            image: self.text(value, "image"),
-            init_image: self.text(value, "initImage"),
-            native_sidecar: self.typed(value.optional_flag("nativeSidecar")).flatten(),
-            log_level: self.choice(value, "logLevel"),
-        }
+        let mut proxy = self.section(value);
+        let read = ProxySettings {
+            image: proxy.text("image"),
+            init_image: proxy.text("initImage"),
+            native_sidecar: proxy.flag("nativeSidecar"),
+            log_level: proxy.choice("logLevel"),
+        };
+        proxy.refuse_others();
+        read
     }
 
     fn token_endpoint(&mut self, value: JsonValue<'a>) -> TokenEndpointSettings {
-        const KEYS: &[&str] = &[
-            "annotationSuffix",
-            "audience",
-            "tokenProxy",
-            "sniName",
-            "caData",
-            "caConfigMapName",
-            "caTrustBundle",
-        ];
-        self.check_keys(value, KEYS);
-        TokenEndpointSettings {
-            annotation_suffix: self.text(value, "annotationSuffix"),
-            audience: self.text(value, "audience"),
-            token_proxy: self.text(value, "tokenProxy"),
-            sni_name: self.text(value, "sniName"),
-            ca_data: self.text(value, "caData"),
-            ca_config_map_name: self.text(value, "caConfigMapName"),
-            ca_trust_bundle: value.get("caTrustBundle").map(|value| self.trust_bundle(value)),
-        }
+        let mut endpoint = self.section(value);
+        let read = TokenEndpointSettings {
+            annotation_suffix: endpoint.text("annotationSuffix"),
+            audience: endpoint.text("audience"),
+            token_proxy: endpoint.text("tokenProxy"),
+            sni_name: endpoint.text("sniName"),
+            ca_data: endpoint.text("caData"),
+            ca_config_map_name: endpoint.text("caConfigMapName"),
+            ca_trust_bundle: endpoint
+                .member("caTrustBundle")
+                .map(|value| endpoint.reader.trust_bundle(value)),
+        };
+        endpoint.refuse_others();
+        read
     }
 
     fn trust_bundle(&mut self, value: JsonValue<'a>) -> CaTrustBundleSettings {
-        self.check_keys(value, &["signerName", "labelSelector"]);
-        CaTrustBundleSettings {
-            signer_name: self.text(value, "signerName"),
-            label_selector: value.get("labelSelector").map(|value| self.label_selector(value)),
-        }
+        let mut bundle = self.section(value);
+        let read = CaTrustBundleSettings {
+            signer_name: bundle.text("signerName"),
+            label_selector: bundle.member("labelSelector").map(|value| bundle.reader.label_selector(value)),
+        };
+        bundle.refuse_others();
+        read
     }
 
     fn label_selector(&mut self, value: JsonValue<'a>) -> LabelSelector {
-        self.check_keys(value, &["matchLabels", "matchExpressions"]);
+        let mut selector = self.section(value);
         let mut match_labels = BTreeMap::new();
-        if let Some(labels) = self.typed(value.optional_object("matchLabels")).flatten() {
+        if let Some(labels) = selector.object("matchLabels") {
             for (key, value) in labels.members() {
-                match_labels
-                    .insert(key.into_owned(), self.typed(value.text()).unwrap_or_default().into_owned());
+                let value = selector.reader.typed(value.text()).unwrap_or_default();
+                match_labels.insert(key.into_owned(), value.into_owned());
             }
         }
         let mut requirements = Vec::new();
-        if let Some(list) = self.typed(value.optional_array("matchExpressions")).flatten() {
-            for element in list.elements() {
-                requirements.push(self.requirement(element));
-            }
+        for element in selector.elements("matchExpressions") {
+            requirements.push(selector.reader.requirement(element));
         }
+        selector.refuse_others();
         LabelSelector {
             match_labels: (!match_labels.is_empty()).then_some(match_labels),
             match_expressions: (!requirements.is_empty()).then_some(requirements),
@@ -295,32 +300,18 @@ impl<'a> Reader<'a> {
     }
 
     fn requirement(&mut self, value: JsonValue<'a>) -> LabelSelectorRequirement {
-        self.check_keys(value, &["key", "operator", "values"]);
+        let mut requirement = self.section(value);
+        let (key, operator) = (requirement.text("key"), requirement.text("operator"));
         let mut values = Vec::new();
-        if let Some(list) = self.typed(value.optional_array("values")).flatten() {
-            for value in list.elements() {
-                values.push(self.typed(value.text()).unwrap_or_default().into_owned());
-            }
+        for value in requirement.elements("values") {
+            values.push(requirement.reader.typed(value.text()).unwrap_or_default().into_owned());
         }
+        requirement.refuse_others();
         LabelSelectorRequirement {
-            key: self.text(value, "key").unwrap_or_default(),
-            operator: self.text(value, "operator").unwrap_or_default(),
+            key: key.unwrap_or_default(),
+            operator: operator.unwrap_or_default(),
             values: (!values.is_empty()).then_some(values),
         }
-    }
-
-    fn text(&mut self, object: JsonValue<'a>, key: &str) -> Option<String> {
-        self.typed(object.optional_text(key)).flatten().map(Cow::into_owned)
-    }
-
-    fn choice<T: Choice>(&mut self, object: JsonValue<'a>, key: &str) -> Option<T> {
-        let word = self.typed(object.optional_text(key)).flatten()?;
-        let choice = T::from_word(&word);
-        if choice.is_none() {
-            let path = object.get(key).map_or_else(String::new, |value| value.path_in(self.settings));
-            self.keep(SettingsError::invalid(&path, &word, T::ACCEPTED));
-        }
-        choice
     }
 
     fn typed<T>(&mut self, result: Result<T, TypeError<'a>>) -> Option<T> {
@@ -344,28 +335,68 @@ impl<'a> Reader<'a> {
         )));
     }
 
-    /// Checks that the value is an object with only these keys.
-    fn check_keys(&mut self, value: JsonValue<'a>, keys: &[&str]) {
-        if let Err(error) = value.object() {
-            self.keep_type_error(error);
-        }
-        for (key, member) in value.members() {
-            if !keys.contains(&&*key) {
-                let parent = value.path_in(self.settings);
-                let separator = if parent.is_empty() { "" } else { "." };
-                self.keep(SettingsError::sentence(format!(
-                    "setting {parent}{separator}{} (with value {}) is unknown; the keys here are{}",
-                    printable(&key, 63),
-                    printable(member.raw(), 100),
-                    listed(keys)
-                )));
-            }
-        }
-    }
-
     fn keep(&mut self, error: SettingsError) {
         if self.error.is_none() {
             self.error = Some(error);
+        }
+    }
+}
+
+impl<'a> Section<'_, 'a> {
+    /// The value under `key`, if there is one.
+    fn member(&mut self, key: &'static str) -> Option<JsonValue<'a>> {
+        self.asked.push(key);
+        self.object.get(key)
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        let text = self.member(key).map(JsonValue::text).transpose();
+        self.reader.typed(text).flatten().map(Cow::into_owned)
+    }
+
+    fn integer(&mut self, key: &'static str) -> Option<i64> {
+        self.asked.push(key);
+        self.reader.typed(self.object.optional_integer(key)).flatten()
+    }
+
+    fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.asked.push(key);
+        self.reader.typed(self.object.optional_flag(key)).flatten()
+    }
+
+    fn object(&mut self, key: &'static str) -> Option<JsonValue<'a>> {
+        let object = self.member(key).map(JsonValue::object).transpose();
+        self.reader.typed(object).flatten()
+    }
+
+    fn elements(&mut self, key: &'static str) -> Inner<'a> {
+        let list = self.member(key).map(JsonValue::array).transpose();
+        // Of anything but a list there are none.
+        self.reader.typed(list).flatten().unwrap_or(self.object).elements()
+    }
+
+    fn choice<T: Choice>(&mut self, key: &'static str) -> Option<T> {
+        let word = self.text(key)?;
+        let choice = T::from_word(&word);
+        if choice.is_none() {
+            let path = self.object.get(key).map(|value| value.path_in(self.reader.settings));
+            self.reader.keep(SettingsError::invalid(&path.unwrap_or_default(), &word, T::ACCEPTED));
+        }
+        choice
+    }
+
+    fn refuse_others(self) {
+        for (key, member) in self.object.members() {
+            if !self.asked.contains(&&*key) {
+                let parent = self.object.path_in(self.reader.settings);
+                let separator = if parent.is_empty() { "" } else { "." };
+                self.reader.keep(SettingsError::sentence(format!(
+                    "setting {parent}{separator}{} (with value {}) is unknown; the keys here are{}",
+                    printable(&key, 63),
+                    printable(member.raw(), 100),
+                    listed(&self.asked)
+                )));
+            }
         }
     }
 }
