@@ -192,8 +192,8 @@ bench: dist ## Measure the webhook against a server with a constant answer, and 
 	$(call say,benchmarks: building$(,) then about 7 minutes of measuring)
 	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-benchmarks --bin azwi-floor
 	cargo build --locked --release -p azwi-benchmarks --bin azwi-bench
-	@# The variable is the image's; the floor gets it as well.
-	MIMALLOC_ARENA_EAGER_COMMIT=0 $(TARGET_DIR)/release/azwi-bench --webhook dist/$(ARCH)/azwi-webhook \
+	@# The variables are the image's; the floor gets them as well.
+	MIMALLOC_ARENA_EAGER_COMMIT=0 MIMALLOC_PURGE_DELAY=0 $(TARGET_DIR)/release/azwi-bench --webhook dist/$(ARCH)/azwi-webhook \
 	  --floor $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-floor --output $(TARGET_DIR)/bench.json
 
 # === Artifact Hub and releases

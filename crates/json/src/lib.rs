@@ -289,7 +289,8 @@ impl<'a> JsonValue<'a> {
     /// It is something else.
     pub fn short_text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
         let written = self.string()?.raw();
-        if written.len() <= 6 * SHORT {
+        // Its quotes, and at most six bytes for each of its own.
+        if written.len() <= 2 + 6 * SHORT {
             return self.text();
         }
         Ok(Cow::Borrowed(written.get(1..written.floor_char_boundary(SHORT + 6)).unwrap_or_default()))

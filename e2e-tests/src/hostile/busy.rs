@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::connections::{loop_together, summary};
 use super::lookups::named_request;
-use super::shapes::empty_containers;
+use super::shapes::{containers_with_lists, empty_containers};
 use super::wire::{HANDSHAKES, PATH, Source, ask_once, crowd, head, hold, open, review, send};
 use super::{Attack, Field, Findings, TENANT};
 
@@ -26,6 +26,9 @@ pub fn attacks() -> Vec<Attack> {
             lookups_in_heaps(field, true)
         }),
         Attack::new("busy: 300 connections that wait for one slow account", one_slow_account),
+        Attack::new("busy: large answers in heaps, 250 connections", |field| heaps_of(field, 250, 700)),
+        Attack::new("busy: middling answers in heaps, 250 connections", |field| heaps_of(field, 250, 350)),
+        Attack::new("busy: 56 KB each, waiting for a moment each, 90 connections", young_and_waiting),
         Attack::new("busy: denials in heaps, and 1,000 connections that say nothing", denials_in_heaps),
         Attack::new("busy: large claims while a pod waits for its account", claims_while_waiting),
     ]
@@ -99,6 +102,40 @@ async fn one_slow_account(field: Field) -> Findings {
             let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
             if send(&mut stream, &request).await {
                 hold(stream).await;
+            }
+        }
+    });
+    summary(done.await)
+}
+
+/// Reviews whose answers are long, one after the other, all read.
+async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
+    let heap = Arc::new(request(&containers_with_lists(containers).body()).repeat(4));
+    let done = crowd(&field, count, HANDSHAKES, |i| {
+        let (field, heap) = (field.clone(), Arc::clone(&heap));
+        async move {
+            let Ok(stream) = field.tls(Source::Neighbour, i).await else { return };
+            let (mut reader, mut writer) = tokio::io::split(stream);
+            let reading = tokio::spawn(async move { hold(&mut reader).await });
+            while !reading.is_finished() && send(&mut writer, &heap).await {}
+        }
+    });
+    summary(done.await)
+}
+
+/// Together they fill the memory of small requests, and none of them for long.
+async fn young_and_waiting(field: Field) -> Findings {
+    field.api_server.slow_down("slow", Duration::from_millis(80));
+    let request = Arc::new(request(&review(&super::memory::pod_of_account("slow", 55_000))));
+    let done = crowd(&field, 90, HANDSHAKES, |i| {
+        let (field, request) = (field.clone(), Arc::clone(&request));
+        async move {
+            let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
+            let mut buffer = vec![0; 16 * 1024];
+            while send(&mut stream, &request).await {
+                if !stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                    return;
+                }
             }
         }
     });

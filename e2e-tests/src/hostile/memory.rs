@@ -247,7 +247,7 @@ async fn small_ones_waiting(field: Field) -> Findings {
 }
 
 /// A pod with something long that the webhook does not read.
-fn pod_of_account(account: &str, size: usize) -> String {
+pub fn pod_of_account(account: &str, size: usize) -> String {
     let text = "x".repeat(size);
     let pod = format!(
         r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},"managedFields":["{text}"]}},"spec":{{"serviceAccountName":"{account}","containers":[{{"name":"c"}}]}}}}"#

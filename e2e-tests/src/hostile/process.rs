@@ -162,6 +162,7 @@ fn command(program: &Program, group: &MemoryGroup, folder: &Path, kubeconfig: &P
         .env("AZURE_TENANT_ID", "contoso.example")
         // As the image sets it.
         .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+        .env("MIMALLOC_PURGE_DELAY", "0")
         .env_remove("KUBECONFIG")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -94,6 +94,7 @@ const LISTS: Table = &[
     ("containers with nulls for lists", |size| {
         spec("containers", &list_of(size, r#"{"env":null,"volumeMounts":null}"#))
     }),
+    ("containers with lists of empty elements", |size| spec("containers", &list(size, container_with_lists))),
     ("containers with empty lists", |size| {
         spec("containers", &list_of(size, r#"{"env":[],"volumeMounts":[]}"#))
     }),
@@ -379,6 +380,16 @@ pub fn containers_and_skip_names(containers: usize, skip_names: usize) -> Expens
 /// An exact number of empty containers.
 pub fn empty_containers(count: usize) -> Expensive {
     spec("containers", &format!("[{}]", vec!["{}"; count].join(",")))
+}
+
+/// An exact number of containers whose lists have to be added to, not made.
+pub fn containers_with_lists(count: usize) -> Expensive {
+    spec("containers", &format!("[{}]", vec![container_with_lists(0); count].join(",")))
+}
+
+fn container_with_lists(_: usize) -> String {
+    let nine = ["{}"; 9].join(",");
+    format!(r#"{{"env":[{nine}],"volumeMounts":[{nine}]}}"#)
 }
 
 /// An exact number of containers as an API server sends them that were typed as `{}`.

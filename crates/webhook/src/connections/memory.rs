@@ -18,6 +18,8 @@ use super::{CLEARING, Connection, Connections};
 
 /// What holds memory for less than this is not dropped for others: it is being answered.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
+/// An address that holds more than this part of a pool gives way also with what is young: it could renew it for ever.
+const ADDRESSES_SHARE: usize = 4;
 /// Bodies and answers up to this size are small, in bytes.
 pub(super) const SMALL: usize = 64 * 1024;
 
@@ -63,14 +65,14 @@ impl Memory {
     }
 }
 
-/// The connections that have to go so that `bytes` come free in a pool, beside the `coming` that will be; `None` if all of
-/// them are not enough, and then nobody goes. `asker` gives nothing up. Requests that wait go only for one that `may_wait`
+/// The connections that have to go so that `bytes` come free in a pool of some size, beside the `coming` that will be; `None`
+/// if all of them are not enough, and then nobody goes. `asker` gives nothing up. Requests that wait go only for one that `may_wait`
 /// too.
 fn victims<'a>(
     entries: impl Iterator<Item = &'a Entry> + Clone,
     pool: Pool,
     bytes: usize,
-    coming: usize,
+    (size, coming): (usize, usize),
     asker: &Entry,
     may_wait: bool,
     now: u64,
@@ -90,7 +92,9 @@ fn victims<'a>(
             State::Reading | State::Idle => (is_old || entry.held(pool) > bytes).then_some(0),
             State::Writing => is_old.then_some(1),
             State::Answering | State::Waiting => {
-                (may_wait && is_old && of(&entry.address) > own).then_some(2)
+                let holds_most = of(&entry.address) > own;
+                let holds_much = of(&entry.address) > size / ADDRESSES_SHARE;
+                (may_wait && holds_most && (is_old || holds_much)).then_some(2)
             }
         }
     };
@@ -130,7 +134,15 @@ impl Connections {
         let coming = memory.left.load(Ordering::Relaxed) + leaving;
         let coming = coming.saturating_sub(memory.promised.load(Ordering::Relaxed));
         let all = entries.values().map(|entry| &**entry);
-        for victim in victims(all, pool, bytes, coming, asker, may_wait, self.now())? {
+        for victim in victims(
+            all,
+            pool,
+            bytes,
+            (pool.part_of(self.allowance.memory), coming),
+            asker,
+            may_wait,
+            self.now(),
+        )? {
             victim.evict();
             self.evicted.inc();
         }

@@ -41,12 +41,12 @@ const KEPT_FOR: Duration = Duration::from_mins(2);
 /// How long a dropped connection may take to be gone; the runtime has to come by once.
 const CLEARING: Duration = Duration::from_secs(1);
 /// Connections that may be leaving while others have their places already: to wait for each would be to accept one in each turn.
-const MOST_LEAVING: usize = 32;
+const MOST_LEAVING: usize = 64;
 /// How long nothing is accepted when the system is out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that are accepted before those that are open get a turn. One at a time would leave the others in the system's
 /// queue while callers are busy; more would be sent away for the next ones before they are heard.
-const ACCEPTED_AT_ONCE: usize = 32;
+const ACCEPTED_AT_ONCE: usize = 64;
 
 /// What is allowed on one port.
 #[derive(Debug, Clone, Copy)]

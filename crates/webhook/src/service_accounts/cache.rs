@@ -14,8 +14,10 @@ use super::of_object;
 
 /// What part of the memory the service accounts of one namespace may have: whoever may create them must leave some for others.
 const NAMESPACES_SHARE: usize = 4;
-/// What an account takes beside its texts, in bytes: its place in the table, and what the allocator adds.
-const PLACE_BYTES: usize = 64;
+/// What an account takes beside its texts, in bytes: its place in a table that is half empty, and what the allocator adds.
+const PLACE_BYTES: usize = 100;
+/// What a namespace takes beside its accounts and its name, in bytes: a place, and a table of its own.
+const NAMESPACE_BYTES: usize = 300;
 
 /// Service accounts by namespace and name, in so much memory and no more. One that has no room is not kept; whoever needs it
 /// reads it. One that says nothing about identities takes a name and a pointer.
@@ -31,7 +33,7 @@ struct State {
     namespaces: HashMap<Box<str>, Namespace>,
     bytes: usize,
     /// Which list is the newest; the accounts that it does not have go when it is complete.
-    list: u8,
+    list: u64,
     /// How often an account found no room.
     without_room: u64,
     is_synced: bool,
@@ -46,8 +48,8 @@ struct Namespace {
 #[derive(Debug)]
 struct Known {
     account: Option<Box<ServiceAccount>>,
-    /// The newest list or watch that told of it.
-    list: u8,
+    /// The newest list, or watch after it, that told of it.
+    list: u64,
 }
 
 impl Default for Cache {
@@ -106,7 +108,7 @@ impl Cache {
     pub fn apply(&self, event: Event<PartialObjectMeta<ServiceAccountObject>>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Init => state.list = state.list.wrapping_add(1),
+            Event::Init => state.list += 1,
             // What a new list tells is newer than what is known. So both stand in one table, and not in two at a time.
             Event::Apply(object) | Event::InitApply(object) => state.insert(&object, self.most_bytes),
             Event::Delete(object) => {
@@ -130,7 +132,7 @@ impl State {
         let account = (account != ServiceAccount::default()).then(|| Box::new(account));
         let bytes = bytes(name, account.as_deref());
         let of_namespace =
-            self.namespaces.get(namespace).map_or(PLACE_BYTES + namespace.len(), |it| it.bytes);
+            self.namespaces.get(namespace).map_or(NAMESPACE_BYTES + namespace.len(), |it| it.bytes);
         // While half of it is free, one namespace may have more than its share.
         let is_scarce = self.bytes + bytes > most_bytes / 2;
         let is_over = of_namespace + bytes > most_bytes / NAMESPACES_SHARE;
@@ -142,7 +144,8 @@ impl State {
         let entry = match self.namespaces.entry(namespace.into()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let namespace = Namespace { bytes: PLACE_BYTES + namespace.len(), ..Namespace::default() };
+                let namespace =
+                    Namespace { bytes: NAMESPACE_BYTES + namespace.len(), ..Namespace::default() };
                 self.bytes += namespace.bytes;
                 entry.insert(namespace)
             }
