@@ -125,9 +125,8 @@ async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observe
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(LARGEST_HEAD);
     let served = async {
-        // Until then it needs no buffer. What is readable need not have anything to read.
-        stream.peek(&mut [0]).await?;
-        connection.has_sent_anything();
+        // Until then it needs no buffer.
+        connection.first_bytes(&stream).await?;
         http.serve_connection(TokioIo::new(stream), service).await.map_err(std::io::Error::other)
     };
     tokio::select! {

@@ -98,8 +98,7 @@ async fn serve_connection(
     let address = connection.address();
     let handshake = async {
         stream.set_nodelay(true)?;
-        stream.peek(&mut [0]).await?;
-        connection.has_sent_anything();
+        connection.first_bytes(&stream).await?;
         let stream = FrugalStream::new(stream, LONGEST_HANDSHAKE);
         shared.tls.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER))).await
     };

@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub accepted: u64,
     pub task: OnceLock<AbortHandle>,
     has_sent_anything: AtomicBool,
+    /// Whether its task has looked for bytes and found none.
+    was_silent: AtomicBool,
     has_sent_review: AtomicBool,
     is_leaving: AtomicBool,
     /// In the lowest bits the [`State`], above them since when.
@@ -54,6 +56,7 @@ impl Entry {
             accepted: now,
             task: OnceLock::new(),
             has_sent_anything: AtomicBool::new(false),
+            was_silent: AtomicBool::new(false),
             has_sent_review: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             state: AtomicU64::new(packed(State::Idle, now)),
@@ -92,8 +95,13 @@ impl Entry {
         }
     }
 
-    pub(super) fn has_sent_anything(&self) -> bool {
-        self.has_sent_anything.load(Ordering::Relaxed)
+    /// Whether it had its turn and has not sent a byte.
+    pub(super) fn is_silent(&self) -> bool {
+        self.was_silent.load(Ordering::Relaxed) && !self.has_sent_anything.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_silence(&self) {
+        self.was_silent.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn note_bytes(&self) {

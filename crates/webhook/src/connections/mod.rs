@@ -138,10 +138,6 @@ impl Connections {
                 refused(address);
                 continue;
             };
-            // Where many wait to be accepted, who means it has sent something by now.
-            if SockRef::from(&stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0) {
-                connection.has_sent_anything();
-            }
             let entry = Arc::clone(&connection.entry);
             let task = tokio::spawn(serve(stream, connection));
             // Set once, here.
@@ -228,9 +224,19 @@ impl Connection {
         self.entry.has_sent_review() && self.entry.state().1 >= self.connections.now()
     }
 
-    /// Notes that the first bytes have come.
-    pub fn has_sent_anything(&self) {
+    /// Waits for the first bytes. A caller that means it has sent them by the time that its connection gets a turn, whether the
+    /// runtime knows of them yet or not.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn first_bytes(&self, stream: &TcpStream) -> io::Result<()> {
+        if !SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0) {
+            self.entry.note_silence();
+            // What is readable need not have anything to read.
+            stream.peek(&mut [0]).await?;
+        }
         self.entry.note_bytes();
+        Ok(())
     }
 
     /// Notes that an answer has been sent, unless the next request is being answered already.
@@ -299,7 +305,7 @@ mod tests {
     /// A connection from the address with this last part that has sent something, and lasts until it is evicted.
     async fn open(connections: &Arc<Connections>, last: u8) -> Arc<Connection> {
         let connection = connections.admit(address(last)).await.unwrap();
-        connection.has_sent_anything();
+        connection.entry.note_bytes();
         let entry = Arc::clone(&connection.entry);
         let kept = Arc::downgrade(&connection);
         let task = tokio::spawn(async move {
@@ -359,6 +365,7 @@ mod tests {
         open(&connections, 1).await;
         tokio::time::advance(YOUTH).await;
         let silent = connections.admit(address(2)).await.unwrap();
+        silent.entry.note_silence();
         let gone = let_go(silent, Vec::new());
         open(&connections, 3).await;
         gone.await.unwrap();

@@ -48,7 +48,7 @@ pub(super) fn victim<'a>(
     // Who has more than a share takes from his own, or what nobody needs.
     let is_exposed = |entry: &Entry| !is_over || Some(entry.address) == newcomer;
     // A few have just come, and what they send is on its way.
-    let is_silent = |entry: &Entry| is_exposed(entry) && !entry.has_sent_anything();
+    let is_silent = |entry: &Entry| is_exposed(entry) && entry.is_silent();
     let are_many = all.iter().filter(|entry| is_silent(entry)).count() > few;
     let was_silent_long = |entry: &Entry| now >= entry.accepted + millis(GRACE);
     let silent = find(&|entry| is_silent(entry) && (are_many || was_silent_long(entry)));
