@@ -41,6 +41,12 @@ impl Row {
         self.findings.defects.is_empty()
     }
 
+    /// Whether the process was there to the end, and only somebody else was served late or not at all: attackers, bystanders and
+    /// webhook share two processors, and who is not given one in time looks like one who is not served.
+    pub fn may_be_the_machines_fault(&self) -> bool {
+        self.is_alive == Some(true) && self.memory.is_none_or(|memory| memory.kills == 0)
+    }
+
     /// Judges what became of the process, of its memory, and of the bystanders.
     pub fn judge(&mut self, webhook: &mut Webhook, memory: Most, limit: u64, observations: Observations) {
         let end = webhook.has_ended();

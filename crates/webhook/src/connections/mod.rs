@@ -138,6 +138,9 @@ impl Connections {
                 refused(address);
                 continue;
             };
+            if has_bytes(&stream) {
+                connection.entry.note_bytes();
+            }
             let entry = Arc::clone(&connection.entry);
             let task = tokio::spawn(serve(stream, connection));
             // Set once, here.
@@ -194,6 +197,11 @@ impl Connections {
     }
 }
 
+/// Whether anything has arrived, as the system says it; the runtime learns of it later.
+fn has_bytes(stream: &TcpStream) -> bool {
+    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0)
+}
+
 /// Whether an error is about the connection that was to be accepted, and none about the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
@@ -230,7 +238,7 @@ impl Connection {
     /// # Errors
     /// The connection is gone.
     pub async fn first_bytes(&self, stream: &TcpStream) -> io::Result<()> {
-        if !SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0) {
+        if !has_bytes(stream) {
             self.entry.note_silence();
             // What is readable need not have anything to read.
             stream.peek(&mut [0]).await?;
