@@ -246,7 +246,9 @@ async fn start(program: &Path, accounts: u32, certificate: &CertifiedKey<KeyPair
         // Ten in each namespace; all opted in, which is the most that is kept of one.
         api_server.apply(&format!("team-{}", number / 10), &format!("workload-{number}"), &metadata);
     }
-    let webhook = WebhookProcess::start_program(program, &api_server, certificate, &[]).await?;
+    // All of them are to be kept, which the usual memory is not enough for.
+    let flags = ["--cache-memory", "1073741824"];
+    let webhook = WebhookProcess::start_program(program, &api_server, certificate, &flags).await?;
     // It goes on from its cache; the API server would only take memory.
     drop(api_server);
     Ok(webhook)

@@ -92,6 +92,11 @@ restart() {
   under_load 100 five_restarts
 }
 
+two_are_ready() {
+  [ "$(kubectl -n "$system" get pods -l app=workload-identity-webhook -o json \
+    | jq '[.items[] | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length')" -ge 2 ]
+}
+
 @test "five forced deletions of a replica under 40 creations a second lose none" {
   five_deletions() {
     local pod
@@ -99,6 +104,8 @@ restart() {
       pod=$(kubectl -n "$system" get pods -l app=workload-identity-webhook --field-selector=status.phase=Running \
         -o jsonpath='{.items[0].metadata.name}')
       kubectl -n "$system" delete pod "$pod" --force --grace-period=0 2>/dev/null
+      # The Deployment's status may not tell of it yet; without this the other replica would be next.
+      eventually two_are_ready
       available 60s
     done
   }

@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod api_objects;
 pub mod api_server;
+pub mod careless_tls;
 pub mod documents;
 pub mod request;
 pub mod tls_client;

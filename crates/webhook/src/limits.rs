@@ -3,6 +3,7 @@
 // The comments on arguments are help texts, where backticks would show.
 #![allow(clippy::doc_markdown)]
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -101,8 +102,11 @@ impl OfMemory {
 }
 
 impl Limits {
-    fn of_container() -> OfMemory {
-        OfMemory::within(memory::container_limit().unwrap_or(USUAL_MEMORY))
+    fn of_container() -> &'static OfMemory {
+        // Several flags ask for it.
+        static FOUND: LazyLock<OfMemory> =
+            LazyLock::new(|| OfMemory::within(memory::container_limit().unwrap_or(USUAL_MEMORY)));
+        &FOUND
     }
 
     /// Limits that contradict each other are refused.

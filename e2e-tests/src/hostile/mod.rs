@@ -36,6 +36,7 @@ use self::memory_group::{MemoryGroup, Usage};
 use self::process::{Program, Webhook};
 use self::report::Row;
 use test_support::api_server::ApiServer;
+use test_support::careless_tls::careless_tls;
 
 /// Namespace of the tenant who attacks.
 pub const TENANT: &str = "tenant";
@@ -177,7 +178,7 @@ impl Arena {
             health: webhook.health,
             metrics: webhook.metrics,
             certificate: webhook.certificate.clone(),
-            tls: wire::careless_tls()?,
+            tls: TlsConnector::from(Arc::new(careless_tls()?)),
             api_server,
             duration: self.duration,
         };
