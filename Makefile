@@ -9,6 +9,8 @@ WASM_FOREIGN := tokio|rustls|ring|hyper|kube|reqwest|async-std|openssl|aws-lc-rs
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # Cut off the paths of sources that panic messages name, so that every machine builds the same bytes.
 CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
+# As a cdylib only: cargo optimises at link time only where no rlib is built beside it.
+BUILD_POLICY := cargo rustc --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE) --lib --crate-type cdylib
 WASM_BUILT := $(TARGET_DIR)/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
 CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz
 KWCTL_MISSING := kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)
@@ -35,7 +37,7 @@ toolchain: # Where rustup does not install by itself what rust-toolchain.toml na
 .PHONY: policy.wasm
 policy.wasm: toolchain ## Build the policy
 	CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS='--remap-path-prefix=$(CARGO_HOME_DIR)/registry/src=' \
-	  cargo build --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE)
+	  $(BUILD_POLICY)
 	@cp $(WASM_BUILT) policy.wasm
 
 .PHONY: have-kwctl
@@ -70,8 +72,8 @@ demo: policy.wasm ## Show what the policy does to a pod: make demo POD=pod.yaml 
 
 .PHONY: size
 size: policy.wasm ## Print the policy's size and what it is made of (by crate: of a build with names, which is not compressed)
-	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none cargo build --locked --profile wasm \
-	  --target $(WASM_TARGET) -p $(POLICY_CRATE) --target-dir $(TARGET_DIR)/with-names
+	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none $(BUILD_POLICY) \
+	  --target-dir $(TARGET_DIR)/with-names
 	@cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT) \
 	  --names $(TARGET_DIR)/with-names/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
 

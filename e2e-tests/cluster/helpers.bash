@@ -14,7 +14,14 @@ helm_webhook() {
 }
 
 available() {
-  kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1"
+  kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1" || { tell_why_not; return 1; }
+}
+
+# What the nodes and the webhook's pods say of themselves, for whoever reads the output of a failed test.
+tell_why_not() {
+  kubectl get nodes -o json | jq -r '.items[] | .metadata.name, (.status.conditions[] | "  \(.type) \(.status) \(.message)")'
+  kubectl -n "$system" get pods -o wide
+  kubectl -n "$system" get events --sort-by=.lastTimestamp | tail -n 20
 }
 
 # A service account with its annotation and label.
