@@ -66,8 +66,11 @@ publish: publish-ref annotated-policy.wasm ## Push the policy to REF=registry://
 	printf '%s\n' "$$result" | sed -n 's/.*"immutable_ref":"\([^"]*\)".*/\1/p'
 
 .PHONY: demo
-demo: policy.wasm ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml SETTINGS=settings.yaml
-	cargo run --locked -p e2e-tests --bin demo -- \
+demo: ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml SETTINGS=settings.yaml
+	$(call say,building the policy; a minute or two the first time)
+	@$(MAKE) --no-print-directory policy.wasm
+	$(call say,building what asks it; a minute the first time)
+	cargo run --locked -p demo -- \
 	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
 .PHONY: size

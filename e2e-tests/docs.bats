@@ -15,9 +15,9 @@ commands_of() {
   local folder=$BATS_TEST_TMPDIR/copy
   mkdir -p "$folder/e2e-tests"
   cp -r charts deploy "$folder"
-  cp -r e2e-tests/fixtures e2e-tests/demo "$folder/e2e-tests"
-  cp e2e-tests/demo/service-account.yaml "$folder/sa.yaml"
-  cp e2e-tests/demo/pod.yaml "$folder/deployment.yaml"
+  cp -r e2e-tests/fixtures "$folder/e2e-tests"
+  cp crates/demo/manifests/service-account.yaml "$folder/sa.yaml"
+  cp crates/demo/manifests/azure-wi-demo.yaml "$folder/deployment.yaml"
   [ ! -e annotated-policy.wasm ] || cp annotated-policy.wasm "$folder"
   e2e-tests/docs/commands "$1" >"$folder/commands"
   [ -s "$folder/commands" ]

@@ -27,7 +27,7 @@ setup_file() {
   export RUST_BACKTRACE=0 SERVER
   SERVER=http://127.0.0.1:$(free_port)
   local folder=$BATS_FILE_TMPDIR
-  "${CARGO_TARGET_DIR:-target}/debug/api_server" --service-accounts e2e-tests/demo/service-account.yaml --forbidden forbidden \
+  "${CARGO_TARGET_DIR:-target}/debug/api_server" --service-accounts crates/demo/manifests/service-account.yaml --forbidden forbidden \
     --slow slow --kubeconfig "$folder/kubeconfig" >"$folder/api-server.log" 2>&1 3>&- &
   echo $! >"$folder/pids"
   eventually test -s "$folder/kubeconfig"

@@ -46,7 +46,7 @@ metadata:
   labels: {azure.workload.identity/use: "${2:-true}"}
 spec:
   serviceAccountName: $1
-  containers: [{name: c, image: $DEMO_IMAGE}]
+  containers: [{name: c, image: $WORKLOAD_IMAGE}]
 Y
 }
 
@@ -91,19 +91,9 @@ denial_of_its_pods_is_told() {
 
 # The walk-through: account, Deployment, a container that has its variables and a token of its service account.
 demo_runs_with_its_identity() {
-  demo_account sysadminas-demo-sa "$client"
-  kubectl -n "$demo" apply -f - <<Y
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: azure-wi-demo}
-spec:
-  selector: {matchLabels: {app: azure-wi-demo}}
-  template:
-    metadata: {labels: {app: azure-wi-demo, azure.workload.identity/use: "true"}}
-    spec:
-      serviceAccountName: sysadminas-demo-sa
-      containers: [{name: demo, image: $DEMO_IMAGE, imagePullPolicy: IfNotPresent}]
-Y
+  local manifests=${BASH_SOURCE[0]%/*}/../../crates/demo/manifests
+  kubectl apply -f "$manifests/service-account.yaml"
+  sed "s|image: .*|image: $WORKLOAD_IMAGE|" "$manifests/azure-wi-demo.yaml" | kubectl apply -f -
   kubectl -n "$demo" rollout status deployment/azure-wi-demo --timeout=60s
   has_token() { kubectl -n "$demo" logs deployment/azure-wi-demo | grep -q '^TOKEN=e'; }
   eventually has_token

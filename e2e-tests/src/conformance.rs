@@ -11,10 +11,12 @@ use azwi_mutation::{AdmissionRequest, Config, ServiceAccount, ServiceAccountLook
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::fake_host::Cluster;
-use crate::host::{HostCapabilities, PolicyHost};
-use test_support::answer::Answer;
-use test_support::request::pod_creation;
+use admission_caller::cluster::Cluster;
+use admission_caller::policy::{HostCapabilities, Policy as _};
+
+use crate::host::PolicyHost;
+use admission_caller::answer::Answer;
+use admission_caller::request::pod_creation;
 use test_support::webhook::EmbeddedWebhook;
 
 /// One recorded case.

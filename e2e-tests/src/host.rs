@@ -1,42 +1,22 @@
-//! A waPC host that runs the real wasm as policy-server does: a fresh instance per request, an epoch deadline, the
-//! patch made by comparing two objects.
+//! A waPC host that runs the real wasm as policy-server does: compiled by wasmtime, a fresh instance per request, an epoch
+//! deadline.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use serde_json::Value;
+use admission_caller::policy::{HostCapabilities, Policy, host_call};
+use anyhow::{Context as _, Result, anyhow};
 use wapc::WapcHost;
 use wasmtime_provider::{
     EpochDeadlines, ResourceLimits, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime,
 };
 
-use test_support::answer::Answer;
-
 /// How long an evaluation may take, as policy-server's default.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS: EpochDeadlines = EpochDeadlines { wapc_init: 20, wapc_func: 20 };
-
-/// What the host answers when the policy asks for something.
-pub trait HostCapabilities: Send + Sync {
-    /// Answers a `kubernetes/get_resource` request.
-    ///
-    /// # Errors
-    /// The text that the guest gets to see, without the prefix that waPC adds.
-    fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String>;
-}
-
-/// A host that gives nothing: settings are checked without asking for anything.
-struct NoCapabilities;
-
-impl HostCapabilities for NoCapabilities {
-    fn get_resource(&self, _: &Value) -> Result<Vec<u8>, String> {
-        Err("there are no resources while settings are checked".to_owned())
-    }
-}
 
 /// A compiled policy, ready to answer.
 pub struct PolicyHost {
@@ -44,17 +24,6 @@ pub struct PolicyHost {
     module: wasmtime::Module,
     /// Dropping the last one ends the clock.
     clock: Arc<mpsc::Sender<()>>,
-}
-
-/// An answer and how it came about.
-#[derive(Debug)]
-pub struct Evaluation {
-    /// The answer.
-    pub answer: Answer,
-    /// The object after the mutation, as the guest wrote it.
-    pub mutated_object: Option<String>,
-    /// How many calls the guest made to the host.
-    pub host_calls: usize,
 }
 
 impl PolicyHost {
@@ -88,12 +57,10 @@ impl PolicyHost {
         let policy = instances(&self.module, limits)?;
         Ok(Self { policy, module: self.module.clone(), clock: Arc::clone(&self.clock) })
     }
+}
 
-    /// Calls an operation of a fresh instance. Returns its output and the number of host calls.
-    ///
-    /// # Errors
-    /// The guest trapped, ran out of time or answered with an error.
-    pub fn call(
+impl Policy for PolicyHost {
+    fn call(
         &self,
         operation: &str,
         payload: &[u8],
@@ -106,75 +73,11 @@ impl PolicyHost {
             Box::new(instance),
             Some(Box::new(move |_, binding, namespace, operation, payload| {
                 counter.fetch_add(1, Ordering::Relaxed);
-                match (binding, namespace, operation) {
-                    ("kubewarden", "kubernetes", "get_resource") => {
-                        let request = serde_json::from_slice(payload)?;
-                        capabilities.get_resource(&request).map_err(Into::into)
-                    }
-                    other => Err(format!("unknown host capability {other:?}").into()),
-                }
+                host_call(&*capabilities, (binding, namespace, operation), payload).map_err(Into::into)
             })),
         )?;
         let output = host.call(operation, payload)?;
         Ok((output, calls.load(Ordering::Relaxed)))
-    }
-
-    /// Has the policy check its settings. The inner result is its verdict.
-    ///
-    /// # Errors
-    /// The policy did not answer.
-    pub fn validate_settings(&self, settings: &Value) -> Result<Result<(), String>> {
-        let nothing: Arc<dyn HostCapabilities> = Arc::new(NoCapabilities);
-        let (output, _) = self.call("validate_settings", settings.to_string().as_bytes(), &nothing)?;
-        let output: Value = serde_json::from_slice(&output)?;
-        match output.get("valid").and_then(Value::as_bool) {
-            Some(true) => Ok(Ok(())),
-            Some(false) => Ok(Err(text(&output, "message"))),
-            None => bail!("the answer has no field valid: {output}"),
-        }
-    }
-
-    /// Has the policy answer an admission request, given as JSON text so that nothing of it is rewritten on the way.
-    ///
-    /// # Errors
-    /// The policy did not answer.
-    pub fn validate(
-        &self,
-        request: &str,
-        settings: &Value,
-        capabilities: &Arc<dyn HostCapabilities>,
-    ) -> Result<Evaluation> {
-        let payload = format!(r#"{{"request":{request},"settings":{settings}}}"#);
-        let (output, host_calls) = self.call("validate", payload.as_bytes(), capabilities)?;
-        let mutated_object = mutated_object(&output)?;
-        let request: Value = serde_json::from_str(request)?;
-        let output: Value = serde_json::from_slice(&output)?;
-        let patch = match output.get("mutated_object") {
-            Some(mutated) => {
-                let object = request.get("object").context("a request without an object was mutated")?;
-                let patch = serde_json::to_value(json_patch::diff(object, mutated))?;
-                patch.as_array().cloned().unwrap_or_default()
-            }
-            None => Vec::new(),
-        };
-        let warnings = output.get("warnings").and_then(Value::as_array);
-        let answer = Answer {
-            allowed: output
-                .get("accepted")
-                .and_then(Value::as_bool)
-                .context("the answer has no field accepted")?,
-            message: text(&output, "message"),
-            code: output.get("code").and_then(Value::as_u64),
-            patch,
-            warnings: warnings
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(ToOwned::to_owned)
-                .collect(),
-            audit: output.get("audit_annotations").cloned().unwrap_or(Value::Null),
-        };
-        Ok(Evaluation { answer, mutated_object, host_calls })
     }
 }
 
@@ -187,15 +90,4 @@ fn instances(module: &wasmtime::Module, limits: ResourceLimits) -> Result<Wasmti
         .enable_resource_limits(limits)
         .build_pre()
         .context("the module is no policy")
-}
-
-/// The mutated object's own text, which parsing would rewrite.
-fn mutated_object(output: &[u8]) -> Result<Option<String>> {
-    let output = std::str::from_utf8(output)?;
-    let json = azwi_json::JsonText::parse(output).map_err(|error| anyhow!(error))?;
-    Ok(json.root().get("mutated_object").map(|object| object.raw().to_owned()))
-}
-
-fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

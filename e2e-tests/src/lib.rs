@@ -1,8 +1,6 @@
 //! The real policy under an embedded host, the real webhook under attack, and the comparison with upstream's recorded answers.
 
 pub mod conformance;
-pub mod fake_host;
 pub mod host;
 pub mod hostile;
-pub mod pod_diff;
 pub mod session;

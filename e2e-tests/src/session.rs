@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::host::HostCapabilities;
+use admission_caller::policy::HostCapabilities;
 
 /// A recorded session.
 #[derive(Debug)]

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use admission_caller::manifests::{read_document, read_documents};
 use serde_json::{Value, json};
-use test_support::documents::{read_document, read_documents};
 use test_support::repository_root;
 
 fn manifests(path: &str) -> Vec<Value> {

@@ -7,10 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use e2e_tests::host::{HostCapabilities, PolicyHost};
+use admission_caller::manifests::read_document;
+use admission_caller::policy::{HostCapabilities, Policy as _};
+use e2e_tests::host::PolicyHost;
 use e2e_tests::session::Session;
 use serde_json::Value;
-use test_support::documents::read_document;
 use test_support::repository_root;
 
 /// How many folders there are at least, so that none gets lost.

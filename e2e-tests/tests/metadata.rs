@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use admission_caller::manifests::read_document;
 use azwi_mutation::Config;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use test_support::documents::read_document;
 use test_support::repository_root;
 
 /// The keys that policy-evaluator knows. Fields that are only there to be known are not looked at.

@@ -5,11 +5,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use e2e_tests::fake_host::{Cluster, Fault};
-use e2e_tests::host::{Evaluation, HostCapabilities, PolicyHost};
+use admission_caller::cluster::{Cluster, Fault};
+use admission_caller::policy::{Evaluation, HostCapabilities, Policy as _};
+use admission_caller::request::pod_creation;
+use e2e_tests::host::PolicyHost;
 use serde_json::{Value, json};
 use test_support::repository_root;
-use test_support::request::pod_creation;
 
 static HOST: LazyLock<PolicyHost> =
     LazyLock::new(|| PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy"));

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
+use admission_caller::request::pod_creation;
 use e2e_tests::hostile::answering::answer;
 use e2e_tests::hostile::shapes::{Expensive, shapes};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use test_support::request::pod_creation;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use admission_caller::answer::Answer;
+use admission_caller::request::pod_creation;
 use serde_json::{Value, json};
-use test_support::answer::Answer;
 use test_support::api_server::ApiServer;
-use test_support::request::pod_creation;
 use test_support::tls_client::{Caller, Connection, new_certificate};
 use test_support::webhook::WebhookProcess;
 

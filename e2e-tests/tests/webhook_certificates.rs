@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission_caller::answer::Answer;
+use admission_caller::request::pod_creation;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
@@ -15,9 +17,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use test_support::answer::Answer;
 use test_support::api_server::ApiServer;
-use test_support::request::pod_creation;
 use test_support::tls_client::{Caller, SERVER_NAME, new_certificate};
 use test_support::webhook::WebhookProcess;
 

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use admission_caller::answer::Answer;
+use admission_caller::request::pod_creation;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedKey, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
-use test_support::answer::Answer;
 use test_support::api_server::ApiServer;
-use test_support::request::pod_creation;
 use test_support::tls_client::{Caller, new_certificate};
 use test_support::webhook::WebhookProcess;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

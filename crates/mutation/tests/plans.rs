@@ -6,7 +6,7 @@
 mod support;
 
 use azwi_json::JsonText;
-use azwi_mutation::Verdict;
+use azwi_mutation::{AdmissionRequest, ServiceAccountLookup, Verdict, admit};
 use serde_json::{Value, json};
 use support::{config, found, verdict};
 
@@ -51,6 +51,27 @@ fn variables(pod: &Value) -> Vec<(String, String)> {
 
 fn variable(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
+}
+
+#[test]
+fn the_service_account_is_the_one_that_kubernetes_would_fill_in() {
+    for (spec, expected) in [
+        (json!({"serviceAccountName": "new"}), "new"),
+        (json!({"serviceAccountName": "new", "serviceAccount": "old"}), "new"),
+        (json!({"serviceAccountName": "", "serviceAccount": "old"}), "old"),
+        (json!({"serviceAccount": "old"}), "old"),
+        (json!({"serviceAccountName": null, "serviceAccount": null}), "default"),
+        (json!({}), "default"),
+    ] {
+        let pod = json!({"spec": spec}).to_string();
+        let (json, config) = (JsonText::parse(&pod).unwrap(), config(&json!({})));
+        let mut asked_for = String::new();
+        _ = admit(&AdmissionRequest::pod_creation("team", json.root()), &config).finish(|_, name| {
+            name.clone_into(&mut asked_for);
+            ServiceAccountLookup::Missing
+        });
+        assert_eq!(asked_for, expected, "{pod}");
+    }
 }
 
 fn pod_that_asks_for_the_endpoint() -> Value {

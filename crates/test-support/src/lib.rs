@@ -1,12 +1,9 @@
 //! What tests share: an API server that exists in memory, callers that speak TLS as an API server does, the webhook as a process
 //! or inside a test, and the requests they send. No WebAssembly runtime, so that the benchmarks can have it too.
 
-pub mod answer;
 pub mod api_objects;
 pub mod api_server;
 pub mod careless_tls;
-pub mod documents;
-pub mod request;
 pub mod tls_client;
 pub mod webhook;
 

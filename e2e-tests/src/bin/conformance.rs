@@ -4,11 +4,11 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use admission_caller::diff;
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use e2e_tests::conformance::{Route, ThroughCore, ThroughPolicy, ThroughWebhook, compare, read_cases};
 use e2e_tests::host::PolicyHost;
-use e2e_tests::pod_diff;
 use test_support::repository_root;
 
 /// Compares our answers with upstream's recorded ones; exits with 1 when any differ.
@@ -79,7 +79,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         for difference in report.differences.iter().take(arguments.show) {
             println!("\n{} ({}): - upstream, + ours", difference.case, difference.layout);
             let colours = std::io::stdout().is_terminal();
-            print!("{}", pod_diff::unified(&difference.expected, &difference.actual, colours));
+            print!("{}", diff::unified(&difference.expected, &difference.actual, colours));
         }
         if differing > arguments.show {
             println!("\n{} more differ; --show {differing} shows all", differing - arguments.show);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Field;
-use test_support::answer::Answer;
+use admission_caller::answer::Answer;
 use test_support::tls_client::{Caller, Connection, Reply};
 
 /// How long an admission may take.
@@ -189,7 +189,7 @@ pub fn review() -> Bytes {
     let pod = serde_json::json!({"kind": "Pod", "apiVersion": "v1",
         "metadata": {"generateName": "web-", "labels": {"azure.workload.identity/use": "true", "app": "web"}},
         "spec": {"serviceAccountName": SERVICE_ACCOUNT, "containers": [container("web"), container("sidecar")]}});
-    super::wire::review(&test_support::request::pod_creation(NAMESPACE, &pod.to_string()))
+    super::wire::review(&admission_caller::request::pod_creation(NAMESPACE, &pod.to_string()))
 }
 
 async fn admissions(caller: &Caller, keeps: bool, is_over: &AtomicBool, series: &Mutex<Series>) {

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 use super::requests::judge;
 use super::wire::{PATH, Source, Tally, ask, ask_once, review};
 use super::{Attack, Field, Findings, TENANT, timed};
-use test_support::answer::Answer;
-use test_support::request::pod_creation;
+use admission_caller::answer::Answer;
+use admission_caller::request::pod_creation;
 
 /// All of them.
 pub fn attacks() -> Vec<Attack> {

@@ -12,7 +12,7 @@ use super::requests::judge;
 use super::shapes::containers_of_account;
 use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, hold, open_narrow, send};
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
-use test_support::request::pod_creation;
+use admission_caller::request::pod_creation;
 
 /// All of them.
 pub fn attacks() -> Vec<Attack> {

@@ -15,8 +15,10 @@ use super::shapes::{
     Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes,
 };
 use super::{CLIENT_ID, Findings, TENANT, TENANT_ACCOUNT};
-use crate::fake_host::Cluster;
-use crate::host::{HostCapabilities, PolicyHost};
+use admission_caller::cluster::Cluster;
+use admission_caller::policy::{HostCapabilities, Policy as _};
+
+use crate::host::PolicyHost;
 
 /// Largest request that an API server takes.
 const LARGEST: usize = 3 * 1024 * 1024;

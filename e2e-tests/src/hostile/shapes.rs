@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::{TENANT, TENANT_ACCOUNT, wire};
-use test_support::request::{REQUEST_UID, creation, pod_creation};
+use admission_caller::request::{REQUEST_UID, creation, pod_creation};
 
 /// An expensive thing to send.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use crate::names::{DEFAULT_SERVICE_ACCOUNT, OPT_IN_LABEL, OPT_IN_VALUE};
 /// What is read of a pod, or of the pod template of a workload object, to find out whether it is opted in.
 pub(super) static POD: Shape = Shape::Object(&[
     ("metadata", &METADATA),
-    ("spec", &Shape::Object(&[("serviceAccountName", &Shape::Leaf)])),
+    ("spec", &Shape::Object(&[("serviceAccountName", &Shape::Leaf), ("serviceAccount", &Shape::Leaf)])),
 ]);
 
 /// A pod, or the pod template of a workload object, before its spec is read.
@@ -38,9 +38,11 @@ impl<'a> PodHead<'a> {
             read_metadata().map_err(|error: TypeError<'a>| Denial::invalid(error.sentence(subject, pod)))?;
         let spec = pod.get("spec");
         // What is wrong with it matters only once the pod is opted in, and is said then.
-        let service_account_name = spec.and_then(|spec| spec.get("serviceAccountName"));
-        let service_account_name =
-            service_account_name.and_then(|name| name.short_text().ok()).unwrap_or_default();
+        let text =
+            |key| spec.and_then(|spec| spec.get(key)?.short_text().ok()).filter(|text| !text.is_empty());
+        // The older spelling is all there is where no API server has filled in the other.
+        let service_account_name = text("serviceAccountName").or_else(|| text("serviceAccount"));
+        let service_account_name = service_account_name.unwrap_or(Cow::Borrowed(DEFAULT_SERVICE_ACCOUNT));
         Ok(Self { subject, metadata, service_account_name, spec })
     }
 
@@ -80,11 +82,7 @@ impl<'a> PodHead<'a> {
 
     /// The service account whose identity the pod gets.
     pub(crate) fn service_account_name(&self) -> &str {
-        if self.service_account_name.is_empty() {
-            DEFAULT_SERVICE_ACCOUNT
-        } else {
-            &self.service_account_name
-        }
+        &self.service_account_name
     }
 
     /// Memory besides the request's text, in bytes, but for short names.

@@ -33,6 +33,7 @@ static OBJECT: Shape = Shape::Object(&[
         "spec",
         &Shape::Object(&[
             ("serviceAccountName", &Shape::Leaf),
+            ("serviceAccount", &Shape::Leaf),
             ("template", &POD),
             ("jobTemplate", &Shape::Object(&[("spec", &Shape::Object(&[("template", &POD)]))])),
         ]),

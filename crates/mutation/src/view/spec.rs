@@ -15,6 +15,7 @@ use crate::denial::Denial;
 /// What is read of the spec of a pod that is opted in.
 pub(crate) static SPEC: Shape = Shape::Object(&[
     ("serviceAccountName", &Shape::Leaf),
+    ("serviceAccount", &Shape::Leaf),
     ("hostNetwork", &Shape::Leaf),
     ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
     ("initContainers", &Shape::List(&CONTAINER)),
@@ -113,8 +114,10 @@ impl<'a> PodSpec<'a> {
     }
 
     fn of(spec: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
-        // Its value was read with the head, which says nothing of its type.
-        spec.get("serviceAccountName").map(JsonValue::string).transpose()?;
+        // Their values were read with the head, which says nothing of their types.
+        for key in ["serviceAccountName", "serviceAccount"] {
+            spec.get(key).map(JsonValue::string).transpose()?;
+        }
         let mut room = Room::FOR_A_POD;
         Ok(Self {
             host_network: spec.optional_flag("hostNetwork")?.unwrap_or(false),

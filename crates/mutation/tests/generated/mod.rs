@@ -217,6 +217,7 @@ pub(crate) fn pod() -> BoxedStrategy<Tree> {
     let os = any_of(&["windows", "linux"]).prop_map(|name| Tree::Object(vec![("name", name)]));
     let spec = object(vec![
         ("serviceAccountName", rarely(0.7, any_of(&["", "sa"]))),
+        ("serviceAccount", rarely(0.2, any_of(&["", "sa"]))),
         ("hostNetwork", rarely(0.1, scalar(&["true", "false"]))),
         ("os", rarely(0.2, os)),
         ("initContainers", rarely(0.5, containers(&["i0", "azwi-proxy-init", "azwi-proxy"]))),

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use admission_caller::manifests;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use serde_json::Value;
 use test_support::api_server::ApiServer;
-use test_support::documents;
 
 /// Serves service accounts on the loopback until it is ended, and writes a kubeconfig that leads there.
 #[derive(Parser)]
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 
 async fn serve(arguments: &Arguments) -> Result<()> {
     let server = ApiServer::start()?;
-    for account in documents::read_documents(&arguments.service_accounts)? {
+    for account in manifests::read_documents(&arguments.service_accounts)? {
         let field = |name: &str| account.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
         let name = field("name").context("a service account has no name")?;
         server.apply(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::host::HostCapabilities;
+use crate::policy::HostCapabilities;
 
 /// The service accounts that exist, and what stands between the policy and them.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,7 @@ pub struct Cluster {
 /// Errors of the real host, with its exact texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The policy server's service account lacks the permission.
+    /// The policy server's service account does not have the permission.
     Forbidden,
     /// `contextAwareResources` does not name service accounts.
     ContextNotGranted,

@@ -1,22 +1,23 @@
 //! Shows what the policy does to a pod: the response, the decoded patch, and the pod before and after.
 
+mod interpreter;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Context as _, Result};
-use clap::Parser;
-use e2e_tests::fake_host::Cluster;
-use e2e_tests::host::{HostCapabilities, PolicyHost};
-use e2e_tests::pod_diff;
-use serde_json::Value;
-use test_support::documents::{
+use admission_caller::cluster::Cluster;
+use admission_caller::diff;
+use admission_caller::manifests::{
     pod_of, read_document, read_documents, read_pod_or_workload, workload_resource,
 };
-use test_support::repository_root;
-use test_support::request::{creation, pod_creation};
+use admission_caller::policy::{HostCapabilities, Policy as _};
+use admission_caller::request::{creation, pod_creation};
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use interpreter::InterpretedPolicy;
+use serde_json::Value;
 
 /// Runs the policy on a pod and shows what it does. Needs no cluster and no kwctl.
 ///
@@ -28,21 +29,21 @@ use test_support::request::{creation, pod_creation};
 )]
 struct Arguments {
     /// Pod, or workload object whose pods are meant; YAML or JSON.
-    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("pod.yaml"))]
+    #[arg(long, value_name = "FILE", default_value_os_t = manifest("azure-wi-demo.yaml"))]
     pod: PathBuf,
     /// Service accounts that exist; YAML or JSON, one or several documents.
-    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("service-account.yaml"))]
+    #[arg(long, value_name = "FILE", default_value_os_t = manifest("service-account.yaml"))]
     service_account: PathBuf,
     /// Settings of the policy; YAML or JSON.
-    #[arg(long, value_name = "FILE", default_value_os_t = demo_file("settings.yaml"))]
+    #[arg(long, value_name = "FILE", default_value_os_t = manifest("settings.yaml"))]
     settings: PathBuf,
     /// The policy module; `make policy.wasm` builds it.
-    #[arg(long, value_name = "FILE", default_value_os_t = repository_root().join("policy.wasm"))]
+    #[arg(long, value_name = "FILE", default_value = "policy.wasm")]
     policy: PathBuf,
 }
 
-fn demo_file(name: &str) -> PathBuf {
-    Path::new("e2e-tests/demo").join(name)
+fn manifest(name: &str) -> PathBuf {
+    Path::new("crates/demo/manifests").join(name)
 }
 
 fn main() -> ExitCode {
@@ -69,10 +70,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
 
     heading("Policy");
-    let started = Instant::now();
-    let host = PolicyHost::load(&arguments.policy)?;
-    println!("{} compiled in {} ms", arguments.policy.display(), started.elapsed().as_millis());
-    if let Err(problem) = host.validate_settings(&settings)? {
+    let policy = InterpretedPolicy::load(&arguments.policy)?;
+    println!("{}, interpreted", arguments.policy.display());
+    if let Err(problem) = policy.validate_settings(&settings)? {
         anyhow::bail!("the policy refuses {}: {problem}", arguments.settings.display());
     }
     println!("settings of {} accepted", arguments.settings.display());
@@ -81,14 +81,17 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let cluster: Arc<dyn HostCapabilities> = Arc::new(Cluster { service_accounts, fault: None });
     if let Some((group, resource)) = workload_resource(&object) {
         heading("Warnings at kubectl apply of the workload object");
-        let request = creation(namespace, (group, resource), &object);
-        let warnings = host.validate(&request, &settings, &cluster)?.answer.warnings;
+        let request = creation(namespace, (group, &resource), &object);
+        let warnings = policy.validate(&request, &settings, &cluster)?.answer.warnings;
         println!("{}", if warnings.is_empty() { "none".to_owned() } else { warnings.join("\n") });
     }
-    let account = pod.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
-    println!("its pod runs in namespace {namespace} as service account {account}");
+    heading("Its pod");
+    let account = ["/spec/serviceAccountName", "/spec/serviceAccount"]
+        .into_iter()
+        .find_map(|path| pod.pointer(path)?.as_str().filter(|name| !name.is_empty()));
+    println!("runs in namespace {namespace} as service account {}", account.unwrap_or("default"));
     let request = pod_creation(namespace, &pod.to_string());
-    let evaluation = host.validate(&request, &settings, &cluster)?;
+    let evaluation = policy.validate(&request, &settings, &cluster)?;
     let answer = evaluation.answer;
 
     heading("Response to the pod's creation, as the API server gets it");
@@ -107,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     heading("Pod, before and after");
     let (before, after) = (serde_yaml::to_string(&pod)?, serde_yaml::to_string(&answer.apply_to(&pod)?)?);
-    print!("{}", pod_diff::unified(&before, &after, has_colours()));
+    print!("{}", diff::unified(&before, &after, has_colours()));
     Ok(true)
 }
 

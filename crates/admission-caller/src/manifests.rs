@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use azwi_mutation::pod_template_path;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -45,21 +46,17 @@ fn objects_of(value: Value) -> Vec<Value> {
     }
 }
 
-/// Kinds whose pods are meant, with their API group and resource.
-const WORKLOADS: [(&str, &str, &str); 7] = [
-    ("Deployment", "apps", "deployments"),
-    ("StatefulSet", "apps", "statefulsets"),
-    ("DaemonSet", "apps", "daemonsets"),
-    ("ReplicaSet", "apps", "replicasets"),
-    ("ReplicationController", "", "replicationcontrollers"),
-    ("Job", "batch", "jobs"),
-    ("CronJob", "batch", "cronjobs"),
-];
+/// API group and resource of a workload object; `None` for other kinds.
+pub fn workload_resource(object: &Value) -> Option<(&str, String)> {
+    let (group, kind) = group_and_kind(object)?;
+    pod_template_path(group, kind)?;
+    Some((group, format!("{}s", kind.to_lowercase())))
+}
 
-/// API group and resource of a workload object; none for other kinds.
-pub fn workload_resource(object: &Value) -> Option<(&'static str, &'static str)> {
-    let kind = object.get("kind")?.as_str()?;
-    WORKLOADS.iter().find(|(known, _, _)| *known == kind).map(|(_, group, resource)| (*group, *resource))
+fn group_and_kind(object: &Value) -> Option<(&str, &str)> {
+    let text = |key| object.get(key).and_then(Value::as_str);
+    let group = text("apiVersion")?.split_once('/').map_or("", |(group, _)| group);
+    Some((group, text("kind")?))
 }
 
 /// Reads the first pod or workload object of a file.
@@ -68,22 +65,31 @@ pub fn workload_resource(object: &Value) -> Option<(&'static str, &'static str)>
 /// The file cannot be read, or holds none; the error names what it holds and what is accepted.
 pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
     let objects = read_documents(path)?;
-    let kind = |object: &Value| object.get("kind").and_then(Value::as_str).unwrap_or("(no kind)").to_owned();
-    let held = objects.iter().map(kind).collect::<Vec<_>>().join(", ");
-    let held = if held.is_empty() { "nothing".to_owned() } else { held };
-    let found =
-        objects.into_iter().find(|object| kind(object) == "Pod" || workload_resource(object).is_some());
-    let accepted = WORKLOADS.map(|(kind, _, _)| kind).join(", ");
-    found.with_context(|| format!("{} holds {held}; one of Pod, {accepted} is needed", path.display()))
+    let is_meant =
+        |object: &&Value| group_and_kind(object) == Some(("", "Pod")) || workload_resource(object).is_some();
+    if let Some(found) = objects.iter().find(is_meant) {
+        return Ok(found.clone());
+    }
+    let named = |object: &Value| {
+        let text = |key, missing: &str| object.get(key).and_then(Value::as_str).unwrap_or(missing).to_owned();
+        format!("{} {}", text("apiVersion", "(no apiVersion)"), text("kind", "(no kind)"))
+    };
+    let held = objects.iter().map(named).collect::<Vec<_>>().join(", ");
+    let held = if held.is_empty() { "no objects".to_owned() } else { held };
+    bail!(
+        "{} has neither a Pod nor a workload object with a pod template, such as apps/v1 Deployment; it has {held}",
+        path.display()
+    )
 }
 
-/// The pod itself, or a pod as the controller of a workload object would create it; none for other kinds.
+/// The pod itself, or a pod as the controller of a workload object would create it; `None` for other kinds.
 pub fn pod_of(object: &Value) -> Option<Value> {
-    let template = match object.get("kind")?.as_str()? {
-        "Pod" => return Some(object.clone()),
-        "CronJob" => object.pointer("/spec/jobTemplate/spec/template"),
-        _ => object.pointer("/spec/template"),
-    };
+    let (group, kind) = group_and_kind(object)?;
+    if (group, kind) == ("", "Pod") {
+        return Some(object.clone());
+    }
+    let path = pod_template_path(group, kind)?;
+    let template = path.split('.').try_fold(object, |value, key| value.get(key));
     let of_object = |field: &str| object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
     let mut pod = template?.as_object()?.clone();
     pod.insert("apiVersion".to_owned(), "v1".into());
@@ -94,7 +100,7 @@ pub fn pod_of(object: &Value) -> Option<Value> {
     }
     let metadata = metadata.as_object_mut()?;
     let name = of_object("name").unwrap_or_default();
-    if object.get("kind")?.as_str()? == "StatefulSet" {
+    if kind == "StatefulSet" {
         metadata.insert("name".to_owned(), format!("{name}-0").into());
     } else {
         metadata.insert("generateName".to_owned(), format!("{name}-").into());

@@ -1,4 +1,4 @@
-/* The demo's container: prints its four variables and its token, then waits. */
+/* The container of the walk-through: prints its four variables and its token, then waits. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
