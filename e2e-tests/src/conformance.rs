@@ -16,7 +16,7 @@ use admission_caller::policy::{HostCapabilities, Policy as _};
 
 use crate::host::PolicyHost;
 use admission_caller::answer::Answer;
-use admission_caller::request::pod_creation;
+use admission_caller::request::{pod_creation, review};
 use test_support::webhook::EmbeddedWebhook;
 
 /// One recorded case.
@@ -111,10 +111,7 @@ impl Route for ThroughWebhook {
             Err(error) => return Ok(Err(error.to_string())),
         };
         self.webhook.set(config, question.namespace, question.service_accounts)?;
-        let review = format!(
-            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}}"#,
-            question.request
-        );
+        let review = review(&question.request);
         let reply = self.runtime.block_on(self.webhook.caller().review(review))?;
         Ok(Ok(Answer::from_review(&reply.json()?)?))
     }

@@ -6,56 +6,9 @@
 use std::collections::BTreeSet;
 
 use admission_caller::answer::Answer;
-use admission_caller::request::pod_creation;
-use serde_json::{Value, json};
-use test_support::api_server::ApiServer;
-use test_support::tls_client::{Caller, Connection, new_certificate};
+use admission_caller::request::labelled_pod;
+use test_support::setup::{CLIENT_ID, Setup, pod_review, with_client_id};
 use test_support::webhook::WebhookProcess;
-
-/// A running webhook with everything around it.
-struct Setup {
-    api_server: ApiServer,
-    webhook: WebhookProcess,
-    caller: Caller,
-}
-
-impl Setup {
-    async fn new(flags: &[&str]) -> Self {
-        let api_server = ApiServer::start().unwrap();
-        api_server.apply("ns", "sa", &client_id("5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"));
-        let certificate = new_certificate().unwrap();
-        let webhook = WebhookProcess::start(&api_server, &certificate, flags).await.unwrap();
-        let caller = Caller::new(webhook.address, [certificate.cert.der().clone()]).unwrap();
-        Self { api_server, webhook, caller }
-    }
-
-    async fn answer(&self, pod: &str) -> Answer {
-        let reply = self.caller.review(review(pod)).await.unwrap();
-        Answer::from_review(&reply.json().unwrap()).unwrap()
-    }
-
-    async fn connection(&self) -> Connection {
-        self.caller.connect().await.unwrap()
-    }
-}
-
-fn client_id(id: &str) -> Value {
-    json!({"annotations": {"azure.workload.identity/client-id": id}})
-}
-
-fn review(pod: &str) -> String {
-    format!(
-        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}}"#,
-        pod_creation("ns", pod)
-    )
-}
-
-fn labelled(service_account: &str) -> String {
-    format!(
-        r#"{{"metadata":{{"name":"p","labels":{{"azure.workload.identity/use":"true"}}}},
-            "spec":{{"serviceAccountName":"{service_account}","containers":[{{"name":"c"}}]}}}}"#
-    )
-}
 
 fn client_id_in(answer: &Answer) -> Option<&str> {
     let variables = answer.patch.iter().find(|operation| operation["path"] == "/spec/containers/0/env")?;
@@ -65,9 +18,9 @@ fn client_id_in(answer: &Answer) -> Option<&str> {
 
 #[tokio::test]
 async fn a_pod_is_mutated_from_the_cache() {
-    let setup = Setup::new(&[]).await;
-    let answer = setup.answer(&labelled("sa")).await;
-    assert_eq!(client_id_in(&answer), Some("5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"));
+    let setup = Setup::start(&[]).await.unwrap();
+    let answer = setup.answer(&labelled_pod("sa")).await.unwrap();
+    assert_eq!(client_id_in(&answer), Some(CLIENT_ID));
     assert_eq!(setup.api_server.gets(), 0, "the cache knew it");
     assert!(
         setup.webhook.metric("azwi_requests_total{outcome=\"mutated\",reason=\"found\"}").await.unwrap()
@@ -77,10 +30,10 @@ async fn a_pod_is_mutated_from_the_cache() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_made_a_moment_before_is_read_once_for_all_who_wait() {
-    let setup = Setup::new(&[]).await;
-    setup.api_server.apply_unseen("ns", "new", &client_id("00000000-0000-0000-0000-000000000001"));
+    let setup = Setup::start(&[]).await.unwrap();
+    setup.api_server.apply_unseen("ns", "new", &with_client_id("00000000-0000-0000-0000-000000000001"));
     setup.api_server.answer_reads(false);
-    let pod = labelled("new");
+    let pod = labelled_pod("new");
     let asked = futures_util::future::join_all((0..8).map(|_| setup.answer(&pod)));
     let released = async {
         let all_wait = async |webhook: &WebhookProcess| {
@@ -91,28 +44,29 @@ async fn a_service_account_made_a_moment_before_is_read_once_for_all_who_wait() 
     };
     let (answers, ()) = tokio::join!(asked, released);
     for answer in answers {
-        assert_eq!(client_id_in(&answer), Some("00000000-0000-0000-0000-000000000001"));
+        assert_eq!(client_id_in(&answer.unwrap()), Some("00000000-0000-0000-0000-000000000001"));
     }
     assert_eq!(setup.api_server.gets(), 1);
 }
 
 #[tokio::test]
 async fn a_missing_service_account_is_not_remembered() {
-    let setup = Setup::new(&[]).await;
-    let missing = setup.answer(&labelled("nobody")).await;
+    let setup = Setup::start(&[]).await.unwrap();
+    let missing = setup.answer(&labelled_pod("nobody")).await.unwrap();
     assert_eq!((missing.allowed, missing.code), (false, Some(404)));
     assert_eq!(missing.message, "serviceaccounts \"nobody\" not found");
-    setup.api_server.apply_unseen("ns", "nobody", &client_id("00000000-0000-0000-0000-000000000002"));
-    assert!(setup.answer(&labelled("nobody")).await.allowed);
+    setup.api_server.apply_unseen("ns", "nobody", &with_client_id("00000000-0000-0000-0000-000000000002"));
+    assert!(setup.answer(&labelled_pod("nobody")).await.unwrap().allowed);
 }
 
 #[tokio::test]
 async fn an_answer_comes_before_the_api_server_loses_patience() {
-    let setup = Setup::new(&[]).await;
+    let setup = Setup::start(&[]).await.unwrap();
     setup.api_server.answer_reads(false);
     let path = "/mutate-v1-pod?timeout=1s";
-    let body = review(&labelled("slow"));
-    let reply = setup.connection().await.send("POST", path, "application/json", body).await.unwrap();
+    let body = pod_review(&labelled_pod("slow"));
+    let reply =
+        setup.caller.connect().await.unwrap().send("POST", path, "application/json", body).await.unwrap();
     let answer = Answer::from_review(&reply.json().unwrap()).unwrap();
     assert_eq!((answer.allowed, answer.code), (false, Some(500)));
     assert!(answer.message.contains("did not answer within the time there was"), "{}", answer.message);
@@ -120,17 +74,18 @@ async fn an_answer_comes_before_the_api_server_loses_patience() {
 
 #[tokio::test]
 async fn a_changed_annotation_counts() {
-    let setup = Setup::new(&[]).await;
-    setup.api_server.apply("ns", "sa", &client_id("00000000-0000-0000-0000-000000000003"));
+    let setup = Setup::start(&[]).await.unwrap();
+    setup.api_server.apply("ns", "sa", &with_client_id("00000000-0000-0000-0000-000000000003"));
     let is_seen = async |_: &WebhookProcess| {
-        client_id_in(&setup.answer(&labelled("sa")).await) == Some("00000000-0000-0000-0000-000000000003")
+        client_id_in(&setup.answer(&labelled_pod("sa")).await.unwrap())
+            == Some("00000000-0000-0000-0000-000000000003")
     };
     setup.webhook.wait_until("aware of the change", is_seen).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_bookmark_tells_that_the_cache_is_fresh() {
-    let setup = Setup::new(&[]).await;
+    let setup = Setup::start(&[]).await.unwrap();
     let age = async |webhook: &WebhookProcess| webhook.metric("azwi_cache_age_seconds").await.unwrap();
     setup.webhook.wait_until("a while without news", async |webhook| age(webhook).await > 0.3).await.unwrap();
     // The watch may not be there yet, so more than once.
@@ -143,8 +98,8 @@ async fn a_bookmark_tells_that_the_cache_is_fresh() {
 
 #[tokio::test]
 async fn what_is_no_review_gets_a_status_and_a_reason() {
-    let setup = Setup::new(&["--max-body", "100000"]).await;
-    let good = review(&labelled("sa"));
+    let setup = Setup::start(&["--max-body", "100000"]).await.unwrap();
+    let good = pod_review(&labelled_pod("sa"));
     for (method, path, media_type, body, status, reason) in [
         ("POST", "/", "application/json", good.clone(), 404, "the webhook is at /mutate-v1-pod"),
         ("GET", "/mutate-v1-pod", "application/json", String::new(), 405, "POST"),
@@ -154,7 +109,7 @@ async fn what_is_no_review_gets_a_status_and_a_reason() {
         ("POST", "/mutate-v1-pod", "application/json", " ".repeat(100_001), 413, "100000 bytes"),
         ("POST", "/mutate-v1-pod", "application/json; charset=utf-8", good.clone(), 200, "AdmissionReview"),
     ] {
-        let reply = setup.connection().await.send(method, path, media_type, body).await.unwrap();
+        let reply = setup.caller.connect().await.unwrap().send(method, path, media_type, body).await.unwrap();
         let text = String::from_utf8_lossy(&reply.body);
         assert_eq!(reply.status, status, "{method} {path} {media_type}: {text}");
         assert!(text.contains(reason), "{method} {path} {media_type}: {text}");
@@ -163,7 +118,7 @@ async fn what_is_no_review_gets_a_status_and_a_reason() {
 
 #[tokio::test]
 async fn health_tells_each_check_and_metrics_are_shown() {
-    let setup = Setup::new(&[]).await;
+    let setup = Setup::start(&[]).await.unwrap();
     let webhook = &setup.webhook;
     for path in ["/livez", "/healthz", "/readyz"] {
         assert_eq!(webhook.get(webhook.health, path).await.unwrap(), (200, "ok".to_owned()), "{path}");
@@ -173,7 +128,7 @@ async fn health_tells_each_check_and_metrics_are_shown() {
         (status, &*verbose),
         (200, "[+]api-server-answered ok\n[+]certificate-valid ok\n[+]not-draining ok\n[+]cache-synced ok\n")
     );
-    setup.answer(&labelled("sa")).await;
+    setup.answer(&labelled_pod("sa")).await.unwrap();
     let (_, metrics) = webhook.get(webhook.metrics, "/metrics").await.unwrap();
     for name in [
         "azwi_mutation_request_bucket{le=\"0.001\",service_name=\"webhook\"}",
@@ -199,9 +154,9 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
-    let setup = Setup::new(&[]).await;
+    let setup = Setup::start(&[]).await.unwrap();
     // Some are shown only when they have counted something.
-    setup.answer(&labelled("sa")).await;
+    setup.answer(&labelled_pod("sa")).await.unwrap();
     drop(tokio::net::TcpStream::connect(setup.webhook.address).await.unwrap());
     let has_failed = async |webhook: &WebhookProcess| {
         webhook.metric("azwi_handshake_failures_total").await.unwrap() >= 1.0
@@ -230,8 +185,8 @@ async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
 
 #[tokio::test]
 async fn a_review_of_v1beta1_is_answered_as_one() {
-    let setup = Setup::new(&[]).await;
-    let body = review(&labelled("sa")).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
+    let setup = Setup::start(&[]).await.unwrap();
+    let body = pod_review(&labelled_pod("sa")).replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1");
     let reply = setup.caller.review(body).await.unwrap().json().unwrap();
     assert_eq!(reply["apiVersion"], "admission.k8s.io/v1beta1");
     assert_eq!(reply["response"]["patchType"], "JSONPatch");

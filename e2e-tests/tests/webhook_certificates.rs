@@ -6,8 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission_caller::answer::Answer;
-use admission_caller::request::pod_creation;
+use admission_caller::request::labelled_pod;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
@@ -18,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use test_support::api_server::ApiServer;
+use test_support::setup;
 use test_support::tls_client::{Caller, SERVER_NAME, new_certificate};
 use test_support::webhook::WebhookProcess;
 
@@ -28,10 +28,7 @@ const OFTEN: [&str; 2] = ["--cert-check-interval", "100ms"];
 const SHORT_LIFE: [&str; 4] = ["--cert-check-interval", "100ms", "--leaf-life", "3s"];
 
 fn api_server() -> ApiServer {
-    let api_server = ApiServer::start().unwrap();
-    let metadata =
-        json!({"annotations": {"azure.workload.identity/client-id": "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1"}});
-    api_server.apply("ns", "sa", &metadata);
+    let api_server = setup::api_server().unwrap();
     api_server.objects.put(CONFIGURATION, configuration(""));
     api_server
 }
@@ -84,13 +81,8 @@ fn certificates(text: &str) -> Vec<CertificateDer<'static>> {
 
 /// Sends a review, trusting these certificates; an error where they are not enough.
 async fn review(webhook: &WebhookProcess, trusted: &str) -> anyhow::Result<()> {
-    let pod = r#"{"metadata":{"name":"p","labels":{"azure.workload.identity/use":"true"}},
-        "spec":{"serviceAccountName":"sa","containers":[{"name":"c"}]}}"#;
-    let request = pod_creation("ns", pod);
-    let review =
-        format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
-    let reply = Caller::new(webhook.address, certificates(trusted))?.review(review).await?;
-    anyhow::ensure!(Answer::from_review(&reply.json()?)?.allowed, "denied");
+    let caller = Caller::new(webhook.address, certificates(trusted))?;
+    anyhow::ensure!(setup::answer(&caller, &labelled_pod(setup::SERVICE_ACCOUNT)).await?.allowed, "denied");
     Ok(())
 }
 

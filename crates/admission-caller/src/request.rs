@@ -5,6 +5,19 @@ use serde_json::{Value, json};
 /// Id of every request that is made here.
 pub const REQUEST_UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
+/// A request as an API server sends it to a webhook.
+pub fn review(request: &str) -> String {
+    format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#)
+}
+
+/// A pod of one container that carries the opt-in label.
+pub fn labelled_pod(service_account: &str) -> Value {
+    json!({
+        "metadata": {"name": "p", "labels": {"azure.workload.identity/use": "true"}},
+        "spec": {"serviceAccountName": service_account, "containers": [{"name": "c"}]},
+    })
+}
+
 /// The admission request of a pod's creation, as an API server makes it.
 pub fn pod_creation(namespace: &str, pod: &str) -> String {
     request(namespace, ("", "Pod", "pods"), pod)

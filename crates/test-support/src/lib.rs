@@ -4,6 +4,7 @@
 pub mod api_objects;
 pub mod api_server;
 pub mod careless_tls;
+pub mod setup;
 pub mod tls_client;
 pub mod webhook;
 

@@ -179,6 +179,7 @@ fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
     metrics.cached_service_accounts.set(i64::try_from(cache.len()).unwrap_or(i64::MAX));
     metrics.service_accounts_without_room.inner().store(cache.without_room(), Ordering::Relaxed);
     metrics.cache_age_seconds.set(cache.last_heard().map_or(f64::NAN, |last| last.elapsed().as_secs_f64()));
+    metrics.certificate_not_after.set(observed.certificates.not_after().unwrap_or_default());
     if let Some(process) = process::Usage::read() {
         metrics.resident_memory.set(process.resident_bytes);
         metrics.cpu_seconds.inner().store(process.cpu_seconds.to_bits(), Ordering::Relaxed);

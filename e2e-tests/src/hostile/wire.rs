@@ -104,9 +104,7 @@ impl Field {
 
 /// A review around an admission request.
 pub fn review(request: &str) -> Bytes {
-    let review =
-        format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#);
-    Bytes::from(review)
+    Bytes::from(admission_caller::request::review(request))
 }
 
 /// Sends bytes, as many as the other side takes; whether that was all.

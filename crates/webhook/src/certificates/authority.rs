@@ -11,6 +11,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -248,8 +249,9 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &issuer)?;
-        let serving =
-            ServingCertificate::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())?;
+        let validity = (authority.begins.unix_timestamp(), ends.unix_timestamp());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let serving = ServingCertificate::new(vec![certificate.der().clone()], &key, validity)?;
         let renew_at = now.saturating_add((ends - now) * 2 / 3);
         Ok(Leaf { certificate: serving, terms: Terms { renew_at, ends, signed_by: authority.clone() } })
     }

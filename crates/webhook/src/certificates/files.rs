@@ -54,7 +54,6 @@ pub async fn keep_from_files(
                         "the serving certificate does not hold now; it is shown because there is no other"
                     );
                 }
-                metrics.certificate_not_after.set(certificate.not_after);
                 store.set(certificate);
             })
         }));

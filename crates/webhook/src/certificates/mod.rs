@@ -62,7 +62,7 @@ pub enum CertificateError {
     #[error("the client CA file holds no usable certificate in PEM: {0}")]
     NoAuthority(String),
     /// The key is of a kind that is not supported, or does not belong to the certificate.
-    #[error("tls.key cannot be used with tls.crt: {0}")]
+    #[error("the private key cannot be used with the certificate: {0}")]
     WrongKey(rustls::Error),
 }
 
@@ -95,15 +95,27 @@ impl ServingCertificate {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|error| CertificateError::NoCertificate(pem_problem(&error).to_owned()))?;
-        let leaf =
-            chain.first().ok_or_else(|| CertificateError::NoCertificate("there is none".to_owned()))?;
+        let leaf = chain.first();
+        let leaf = leaf.ok_or_else(|| CertificateError::NoCertificate("there is none".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
             .map_err(|error| CertificateError::NoCertificate(error.to_string()))?;
         let validity = parsed.validity();
-        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let validity = (validity.not_before.timestamp(), validity.not_after.timestamp());
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| CertificateError::NoKey(pem_problem(&error)))?;
-        let key = any_supported_type(&key).map_err(CertificateError::WrongKey)?;
+        Self::new(chain, &key, validity)
+    }
+
+    /// A chain and the key of its leaf, which holds from one time to another, in seconds since 1970.
+    ///
+    /// # Errors
+    /// The key does not belong to the leaf.
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'_>,
+        (not_before, not_after): (i64, i64),
+    ) -> Result<Self, CertificateError> {
+        let key = any_supported_type(key).map_err(CertificateError::WrongKey)?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match().map_err(CertificateError::WrongKey)?;
         Ok(Self { key: Arc::new(certified), not_before, not_after })
@@ -141,6 +153,11 @@ impl CertificateStore {
     /// Puts a certificate in use.
     pub fn set(&self, certificate: ServingCertificate) {
         self.0.store(Some(Arc::new(certificate)));
+    }
+
+    /// When the certificate in use ends, in seconds since 1970; `None` if there is none.
+    pub fn not_after(&self) -> Option<i64> {
+        self.0.load().as_ref().map(|certificate| certificate.not_after)
     }
 
     /// Whether there is a certificate that is valid at `now`, in seconds since 1970.

@@ -139,7 +139,6 @@ impl Keeper {
         if may_show {
             let leaf = authority.leaf(&self.objects.dns_names, self.objects.lives, now)?;
             info!(not_after = leaf.certificate.not_after, "serving certificate in use");
-            self.metrics.certificate_not_after.set(leaf.certificate.not_after);
             self.metrics.reloaded("success");
             known.leaf = Some(leaf.terms);
             self.store.set(leaf.certificate);

@@ -6,14 +6,13 @@ use std::path::Path;
 use anyhow::Result;
 use azwi_json::{JsonText, JsonValue};
 use azwi_mutation::{ServiceAccount, ServiceAccountLookup};
-use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
-use kube::{Api, Client};
+use kube::Client;
 use tokio::runtime::Runtime;
 
 use super::documents::Document;
 use super::objects::{items, text_of};
 use crate::kubernetes;
-use crate::service_accounts::of_object;
+use crate::service_accounts::read_one;
 
 /// Service accounts from manifests, and where to ask for others.
 pub(super) struct Accounts {
@@ -65,11 +64,6 @@ impl Accounts {
             return known.clone();
         }
         let Some((runtime, client)) = &self.cluster else { return ServiceAccountLookup::Missing };
-        let api: Api<ServiceAccountObject> = Api::namespaced(client.clone(), namespace);
-        match runtime.block_on(api.get_metadata_opt(name)) {
-            Ok(Some(object)) => ServiceAccountLookup::Found(of_object(&object)),
-            Ok(None) => ServiceAccountLookup::Missing,
-            Err(error) => ServiceAccountLookup::Failed(error.to_string()),
-        }
+        runtime.block_on(read_one(client, namespace, name))
     }
 }

@@ -10,8 +10,6 @@ use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 
-use super::of_object;
-
 /// What part of the memory the service accounts of one namespace may have: whoever may create them must leave some for others.
 const NAMESPACES_SHARE: usize = 4;
 /// What an account takes beside its texts, in bytes: its place in a table that is half empty, and what the allocator adds.
@@ -202,6 +200,16 @@ fn bytes(name: &str, account: Option<&ServiceAccount>) -> usize {
 fn key(object: &PartialObjectMeta<ServiceAccountObject>) -> (&str, &str) {
     let metadata = &object.metadata;
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+/// What matters of a service account's metadata.
+fn of_object(object: &PartialObjectMeta<ServiceAccountObject>) -> ServiceAccount {
+    let labels = object.metadata.labels.iter().flatten();
+    let annotations = object.metadata.annotations.iter().flatten();
+    ServiceAccount::new(
+        labels.map(|(key, value)| (key.as_str(), value.as_str())),
+        annotations.map(|(key, value)| (key.as_str(), value.as_str())),
+    )
 }
 
 #[cfg(test)]

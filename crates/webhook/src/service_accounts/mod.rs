@@ -17,7 +17,7 @@ use hyper::body::Body as _;
 use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
 use kube::api::GetParams;
 use kube::client::Body;
-use kube::core::{PartialObjectMeta, Request, Status};
+use kube::core::{Request, Status};
 use kube::{Client, Resource as _};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
@@ -213,6 +213,13 @@ impl Drop for TakenOff {
     }
 }
 
+/// Reads one service account, for callers that read one at a time.
+pub(crate) async fn read_one(client: &Client, namespace: &str, name: &str) -> ServiceAccountLookup {
+    let answer_memory = Semaphore::new(2 * LARGEST_METADATA);
+    let read = read(client, &answer_memory, namespace, name).await;
+    read.unwrap_or_else(ServiceAccountLookup::Failed)
+}
+
 /// Reads one service account's metadata. Not through the client's `Api`, which reads an answer of any length and builds all of
 /// it.
 ///
@@ -259,16 +266,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// What matters of a service account's metadata.
-pub fn of_object(object: &PartialObjectMeta<ServiceAccountObject>) -> ServiceAccount {
-    let labels = object.metadata.labels.iter().flatten();
-    let annotations = object.metadata.annotations.iter().flatten();
-    ServiceAccount::new(
-        labels.map(|(key, value)| (key.as_str(), value.as_str())),
-        annotations.map(|(key, value)| (key.as_str(), value.as_str())),
-    )
 }
 
 #[cfg(test)]

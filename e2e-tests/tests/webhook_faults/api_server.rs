@@ -1,0 +1,51 @@
+//! An API server that goes away.
+
+use std::time::{Duration, Instant};
+
+use admission_caller::request::labelled_pod;
+use serde_json::json;
+use test_support::setup::{NAMESPACE, SERVICE_ACCOUNT, Setup, answer, with_client_id};
+use test_support::webhook::WebhookProcess;
+
+use crate::load::{Callers, Load, NO_FAILURE};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
+    const OUTAGE: Duration = Duration::from_mins(1);
+    let Setup { api_server, webhook, caller, .. } = Setup::start(&[]).await.unwrap();
+    let load = Load::start(&caller, 1, Callers::KeepTheirConnections);
+    load.more_answers(50).await;
+    api_server.expire_watches();
+    load.more_answers(50).await;
+    let (restart, gone_since) = (api_server.stop(), Instant::now());
+    while gone_since.elapsed() < OUTAGE {
+        load.more_answers(50).await;
+    }
+    let unknown = answer(&caller, &labelled_pod("unknown")).await.unwrap();
+    assert_eq!((unknown.allowed, unknown.code), (false, Some(500)), "{}", unknown.message);
+    assert_eq!(
+        webhook.get(webhook.health, "/readyz").await.unwrap().0,
+        200,
+        "it goes on serving from its cache"
+    );
+    let api_server = restart().unwrap();
+    api_server.apply(NAMESPACE, "unknown", &json!({}));
+    let is_known =
+        async |_: &WebhookProcess| answer(&caller, &labelled_pod("unknown")).await.unwrap().allowed;
+    webhook.wait_until("aware of the API server", is_known).await.unwrap();
+    // The watch is tried again at growing intervals, at most half a minute.
+    let changed_id = "00000000-0000-0000-0000-00000000000a";
+    let is_changed = async {
+        loop {
+            api_server.apply(NAMESPACE, SERVICE_ACCOUNT, &with_client_id(changed_id));
+            let answer = answer(&caller, &labelled_pod(SERVICE_ACCOUNT)).await.unwrap();
+            if answer.patch.iter().any(|operation| operation.to_string().contains(changed_id)) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(45), is_changed).await.expect("changes are seen again");
+    load.more_answers(50).await;
+    assert_eq!(load.stop().await, NO_FAILURE);
+}
