@@ -1,18 +1,18 @@
-# Targets that Kubewarden authors know, and a few more; `make help` lists them.
+# The usual targets of Kubewarden policies, and a few more; `make help` lists them.
 
 POLICY_CRATE := azure-workload-identity-policy
 WASM_TARGET := wasm32-wasip1
-# Largest size of the policy in bytes, and crates that must never get into it.
+# Maximum size of the policy in bytes, and crates that must never get into it.
 WASM_LIMIT := 220000
 WASM_FOREIGN := tokio|rustls|ring|hyper|kube|reqwest|async-std|openssl|aws-lc-rs
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-# Cut off the paths of sources that panic messages name, so that every machine builds the same bytes.
+# Cuts off source paths in panic messages, so that every machine builds the same bytes.
 CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
-# As a cdylib only: cargo optimises at link time only where no rlib is built beside it.
+# As a cdylib only: cargo does no link-time optimisation if it also builds an rlib.
 BUILD_POLICY := cargo rustc --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE) --lib --crate-type cdylib
 WASM_BUILT := $(TARGET_DIR)/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
-CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz
+CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz e2e-tests/conformance/own.jsonl
 KWCTL_MISSING := kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)
 
 # Files for `make demo`; empty means the demo's own.
@@ -29,7 +29,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: toolchain
-toolchain: # Where rustup does not install by itself what rust-toolchain.toml names, this does
+toolchain: # Installs what rust-toolchain.toml names, if rustup does not do it by itself
 	@rustup target list --installed 2>/dev/null | grep -qx $(WASM_TARGET) || rustup toolchain install --no-self-update
 
 # === The policy
@@ -52,8 +52,8 @@ annotated-policy.wasm: have-kwctl policy.wasm ## Build the policy with its metad
 inspect: annotated-policy.wasm ## Show the policy's metadata (needs kwctl)
 	kwctl inspect annotated-policy.wasm
 
-# Where `make publish` pushes to: registry://HOST/REPOSITORY:TAG. Recipes take it and VERSION from their environment, where no shell
-# expands what is in them.
+# Target of `make publish`: registry://HOST/REPOSITORY:TAG. Recipes read it and VERSION from the environment, so that no
+# shell expands their content.
 REF ?=
 
 .PHONY: publish-ref
@@ -74,7 +74,7 @@ demo: ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml S
 	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
 .PHONY: size
-size: policy.wasm ## Print the policy's size and what it is made of (by crate: of a build with names, which is not compressed)
+size: policy.wasm ## Print the policy's size and its parts (by crate: from an uncompressed build with names)
 	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none $(BUILD_POLICY) \
 	  --target-dir $(TARGET_DIR)/with-names
 	@cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT) \
@@ -130,7 +130,7 @@ end-to-end: policy.wasm # The real wasm under the embedded host, the real webhoo
 	cargo test --locked -p e2e-tests
 
 .PHONY: e2e-tests
-e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the policy under the embedded host and, where they are installed, kwctl, policy-server and a registry
+e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the policy under the embedded host and, if installed, kwctl, policy-server and a registry
 	$(call say,the real wasm under kwctl and policy-server$(,) and in a registry)
 	@command -v bats >/dev/null || { echo 'SKIPPED e2e-tests/*.bats: bats is not installed: apt-get install bats'; exit 0; }; \
 	cargo build --quiet --locked -p test-support --bin api_server && e2e-tests/run
@@ -141,11 +141,11 @@ e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## R
 ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,amd64)
 MUSL_TARGET := $(if $(filter arm64,$(ARCH)),aarch64,x86_64)-unknown-linux-musl
 
-# What `azwi-webhook version` tells of the build; the date is the commit's, so that a build can be repeated.
+# Build information for `azwi-webhook version`; the date is the commit's, so that builds are reproducible.
 dist: export AZWI_GIT_COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 dist: export AZWI_BUILD_DATE ?= $(shell git show -s --format=%cI HEAD 2>/dev/null)
 
-# How to build; `cargo auditable build` writes into the program which crates it is made of, as releases have it.
+# Build command. Releases use `cargo auditable build`, which records the crates in the program.
 CARGO_BUILD := cargo build
 
 .PHONY: dist
@@ -158,9 +158,9 @@ dist: ## Build the webhook as one static program into dist/<arch>/ (needs musl-g
 	@ln -sf azwi-webhook dist/$(ARCH)/manager
 
 .PHONY: sbom
-sbom: ## List what dist/<arch>/azwi-webhook is made of (needs syft; make dist CARGO_BUILD='cargo auditable build')
+sbom: ## List the crates in dist/<arch>/azwi-webhook (needs syft; make dist CARGO_BUILD='cargo auditable build')
 	@command -v syft >/dev/null || { echo 'syft is not installed: https://github.com/anchore/syft'; exit 1; }
-	@# Not beside the program, where it would become a part of the image.
+	@# Not next to the program, where it would become part of the image.
 	syft scan --output spdx-json=dist/azwi-webhook-linux-$(ARCH).spdx.json file:dist/$(ARCH)/azwi-webhook
 
 CHART := charts/azure-workload-identity-webhook
@@ -173,7 +173,7 @@ manifests: ## Render the static manifests from the chart (needs helm)
 	deploy/webhook/render >$(STATIC_MANIFESTS)
 
 .PHONY: chart
-chart: ## Check the chart, and that the static manifests are what it gives (needs helm)
+chart: ## Check the chart, and that the static manifests match it (needs helm)
 	$(call say,the chart and the static manifests)
 	@if ! command -v helm >/dev/null; then echo 'SKIPPED chart: $(HELM_MISSING)'; else \
 	  helm lint --quiet --kube-version 1.35.0 --set azureTenantID=contoso.example $(CHART) || exit 1; \
@@ -187,7 +187,7 @@ e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFI
 	e2e-tests/cluster/run
 
 .PHONY: hostile
-hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; as root where memory is to be limited (6 minutes)
+hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; limiting memory needs root (6 minutes)
 	$(call say,attacks on the webhook and the policy)
 	cargo build --locked -p e2e-tests --bin hostile
 	@$(TARGET_DIR)/debug/hostile --webhook dist/$(ARCH)/azwi-webhook
@@ -197,23 +197,23 @@ bench: dist ## Measure the webhook against a server with a constant answer, and 
 	$(call say,benchmarks: building$(,) then about 7 minutes of measuring)
 	cargo build --locked --release --target $(MUSL_TARGET) -p azwi-benchmarks --bin azwi-floor
 	cargo build --locked --release -p azwi-benchmarks --bin azwi-bench
-	@# The variables are the image's; the floor gets them as well.
+	@# The variables are the image's; the floor gets them too.
 	MIMALLOC_ARENA_EAGER_COMMIT=0 MIMALLOC_PURGE_DELAY=0 $(TARGET_DIR)/release/azwi-bench --webhook dist/$(ARCH)/azwi-webhook \
 	  --floor $(TARGET_DIR)/$(MUSL_TARGET)/release/azwi-floor --output $(TARGET_DIR)/bench.json
 
 # === Artifact Hub and releases
 
 .PHONY: artifacthub
-artifacthub: have-kwctl ## Render what Artifact Hub is told from the metadata and the README (needs kwctl)
+artifacthub: have-kwctl ## Render the files for Artifact Hub from the metadata and the README (needs kwctl)
 	artifacthub/render package >artifacthub/artifacthub-pkg.yml.new
 	@mv artifacthub/artifacthub-pkg.yml.new artifacthub/artifacthub-pkg.yml
 	artifacthub/render readme >artifacthub/README.md
 
-# The version that the release is to have.
+# The version of the release.
 VERSION ?=
 
 .PHONY: drift
-drift: ## Check that all versions are the same (VERSION=0.1.0: are that one), and the README of Artifact Hub is ours
+drift: ## Check that all versions are the same (VERSION=0.1.0: that one), and that Artifact Hub's README is up to date
 	$(call say,versions$(,) and the README of Artifact Hub)
 	@wanted=$${VERSION:-$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)}; \
 	differ=0; check() { [ "$$2" = "$$wanted" ] || { echo "$$1 has version '$$2', not '$$wanted'"; differ=1; }; }; \
@@ -234,6 +234,6 @@ deny: ## Check licences, sources and advisories of all crates (needs cargo-deny)
 	cargo deny check
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove build results
 	cargo clean
 	rm -f policy.wasm annotated-policy.wasm

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What the chart renders and what it refuses; cluster/webhook.bats installs it.
+# The chart's rendered output and rejected values; cluster/webhook.bats installs it.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -9,7 +9,7 @@ setup() {
   need helm kubectl jq
 }
 
-# Renders the chart for a version of Kubernetes, with more arguments for Helm.
+# Renders the chart for a version of Kubernetes, with extra arguments for Helm.
 render() {
   helm template azwi charts/azure-workload-identity-webhook --namespace own --kube-version "$1" \
     --set azureTenantID=contoso.example "${@:2}"
@@ -18,7 +18,7 @@ render() {
 # The same as one list of JSON objects.
 objects() { render "$@" | kubectl label --local --dry-run=client -o json -f - rendered=yes | jq -s .; }
 
-# Helm refuses, and says why.
+# Helm rejects the values, and says why.
 refused() {
   local why=$1
   run --separate-stderr render 1.35.0 "${@:2}"
@@ -75,7 +75,7 @@ Y
   [ "$(sources webhook-server)" = '[[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"kube-system"}},"podSelector":{"matchLabels":{"app":"konnectivity-agent"}}},{"ipBlock":{"cidr":"10.10.0.0/28"}}]]' ]
   [ "$(sources metrics)" = '[[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"monitoring"}}}]]' ]
   [ "$(sources healthz)" = '[null]' ]
-  # The ports are the container's, by name.
+  # The policy refers to the container's ports by name.
   objects 1.35.0 | jq -e --argjson policy "$policy" '[.[] | select(.kind == "Deployment").spec.template.spec.containers[0].ports[].name]
     | sort == ($policy | map(.ports[].port) | sort)'
   refused "additional properties 'ipblock' not allowed" --set-json 'networkPolicy.webhookFrom=[{"ipblock": {"cidr": "10.0.0.0/8"}}]'

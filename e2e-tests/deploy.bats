@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The manifests of deploy/kubewarden as people apply them: rendered by kustomize, run by kwctl on this build.
+# The manifests of deploy/kubewarden as users apply them: rendered by kustomize, run by kwctl on this build.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -10,7 +10,7 @@ setup() {
   need kubectl jq kwctl
 }
 
-# The rendered sample's one policy of a name, with the module that was built here.
+# One policy of the rendered sample, by name, with the locally built module.
 policy() {
   kubectl kustomize deploy/kubewarden/sample >"$BATS_TEST_TMPDIR/all.yaml"
   awk -v RS='---\n' -v name="  name: $1\n" 'index($0, "kind: ClusterAdmissionPolicy") && index($0, name)' "$BATS_TEST_TMPDIR/all.yaml" |
@@ -18,7 +18,7 @@ policy() {
   grep -c '^kind: ClusterAdmissionPolicy' "$BATS_TEST_TMPDIR/policy.yaml"
 }
 
-# A policy's answer to a fixture is the recorded one.
+# Checks that a policy's answer to a fixture is the recorded one.
 answers() {
   local folder=e2e-tests/fixtures/$2
   [ "$(policy "$1")" -eq 1 ]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Every command that the documentation tells people to paste: run where it can be run here, checked otherwise
-# (docs/stand-ins.bash says how).
+# All commands that the documentation tells users to paste: run here if possible, otherwise only checked (see
+# docs/stand-ins.bash).
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -10,7 +10,7 @@ setup() {
   export ROOT=$PWD
 }
 
-# Runs a document's console blocks, one after the other, in a copy of what they name.
+# Runs a document's console blocks in order, in a copy of the files they use.
 commands_of() {
   local folder=$BATS_TEST_TMPDIR/copy
   mkdir -p "$folder/e2e-tests"
@@ -83,7 +83,7 @@ commands_of() {
       target=$(dirname "$file")/${link%%#*}
       [ -e "$target" ] || { echo "$file: $link"; false; }
       case $link in
-        *.md#*) # A heading, spelt as the anchor is made of it.
+        *.md#*) # A heading, converted to its anchor.
           sed -n 's/^##* *//p' "$target" | tr 'A-Z' 'a-z' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g' | grep -qx "${link#*#}" ||
             { echo "$file: no heading for $link"; false; } ;;
       esac

@@ -1,4 +1,4 @@
-# What the tests share.
+# Shared by the tests.
 # shellcheck shell=bash
 
 how_to_install() {
@@ -15,7 +15,7 @@ how_to_install() {
   esac
 }
 
-# The first of some programs that is not installed, and where to get it; nothing when all are there.
+# Prints the first of these programs that is not installed, and where to get it; prints nothing if all are installed.
 missing() {
   local tool
   for tool in "$@"; do
@@ -26,14 +26,14 @@ missing() {
   done
 }
 
-# Skips a test that needs what is not there.
+# Skips a test whose programs are missing.
 need() {
   local missing
   missing=$(missing "$@")
   [ -z "$missing" ] || skip "$missing"
 }
 
-# A free port below those that the system gives to whoever asks, so that nobody takes it meanwhile.
+# Picks a free port below the ephemeral range, so that no other process gets it meanwhile.
 free_port() {
   local port
   while port=$((RANDOM % 10000 + 20000)) && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The alerts of deploy/monitoring, as Prometheus evaluates them. That the metrics exist is a test of the webhook's.
+# The alerts of deploy/monitoring, as evaluated by Prometheus. A webhook test checks that the metrics exist.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -7,7 +7,7 @@ load helpers
 setup() {
   cd "$BATS_TEST_DIRNAME/.."
   need promtool
-  # Prometheus reads what the operator's object wraps.
+  # Unwraps the operator's object for Prometheus.
   sed -n '/^spec:$/,$ s/^  //p' deploy/monitoring/alerts.yaml >"$BATS_TEST_TMPDIR/rules.yaml"
 }
 
@@ -18,7 +18,7 @@ setup() {
   [[ $output == *"SUCCESS: $(grep -c 'alert:' deploy/monitoring/alerts.yaml) rules found"* ]]
 }
 
-# How often an alert fires 20 minutes after a series with these values, one a minute, began.
+# How often an alert fires 20 minutes after the start of a series with these values, one per minute.
 fires() {
   cat >"$BATS_TEST_TMPDIR/test.yaml" <<Y
 rule_files: [rules.yaml]
@@ -40,7 +40,7 @@ Y
 @test "a cache that hears nothing is frozen, one that hears a bookmark a minute is not" {
   fires CacheFrozen 1 azwi_cache_age_seconds '0+60x30'
   fires CacheFrozen 0 azwi_cache_age_seconds '0 60 20 45 60 10 55 60 60 60 0 60 20 45 60 10 55 60 60 60 60'
-  # Not filled yet: readiness is for that.
+  # Not filled yet: readiness covers that.
   fires CacheFrozen 0 azwi_cache_age_seconds "$(printf 'NaN %.0s' {1..30})"
 }
 

@@ -4,7 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-# The shipped policies on this build, and each way to set them up wrongly.
+# The shipped policies with this build, and each way to misconfigure them.
 policies() {
   sed -e "s|module: .*|module: file://$PWD/annotated-policy.wasm|" -e "s|tenantId: .*|tenantId: 72f988bf-86f1-41ef-91ab-2d7cd011db47|" \
     deploy/kubewarden/policies.yml
@@ -23,7 +23,7 @@ policies() {
 setup_file() {
   cd "$BATS_TEST_DIRNAME/.."
   [ -z "$(missing policy-server kwctl jq curl)" ] || return 0
-  # A backtrace would end up in the messages of host errors.
+  # A backtrace would appear in the messages of host errors.
   export RUST_BACKTRACE=0 SERVER
   SERVER=http://127.0.0.1:$(free_port)
   local folder=$BATS_FILE_TMPDIR
@@ -35,7 +35,7 @@ setup_file() {
   KUBECONFIG=$folder/kubeconfig policy-server --addr 127.0.0.1 --port "${SERVER##*:}" --readiness-probe-port "$(free_port)" \
     --policies "$folder/policies.yml" --policies-download-dir "$folder" >"$folder/policy-server.log" 2>&1 3>&- &
   echo $! >>"$folder/pids"
-  # It listens when all policies are there.
+  # It listens once all policies are loaded.
   eventually curl --silent --output /dev/null "$SERVER/validate/azure-workload-identity"
 }
 
@@ -58,7 +58,7 @@ response() {
 
 account() { echo ".object.spec.serviceAccountName = \"$1\" | .object.spec.serviceAccount = \"$1\""; }
 
-# Whether a response is the fixture's; policy-server leaves out what is null.
+# Whether a response is the fixture's; policy-server omits null fields.
 is_recorded() {
   diff <(jq -S 'del(..|nulls)' "e2e-tests/fixtures/$1/response.json") <(jq -S 'del(..|nulls)' <<<"$2")
 }

@@ -9,12 +9,12 @@ setup() {
   cd "$BATS_TEST_DIRNAME/.."
   need kwctl jq
   policy=annotated-policy.wasm
-  # A backtrace would end up in the messages of host errors.
+  # A backtrace would appear in the messages of host errors.
   export RUST_BACKTRACE=0
 }
 
-# Runs the policy on a fixture; its answer, with the patch decoded, must be the recorded one, with the recorded lookups
-# and no other.
+# Runs the policy on a fixture; its answer, with the patch decoded, must be the recorded one, with exactly the recorded
+# lookups.
 answers() {
   local folder=e2e-tests/fixtures/$1
   run --separate-stderr kwctl run "$policy" --request-path "$folder/request.json" --settings-path "$folder/settings.json" \

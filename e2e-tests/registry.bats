@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Publishing to a real OCI registry on the loopback, and what comes back from there.
+# Publishes to a real OCI registry on the loopback, and checks the pulled result.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -15,7 +15,7 @@ setup_file() {
   docker-registry serve "$folder/registry.yml" >"$folder/registry.log" 2>&1 3>&- &
   echo $! >"$folder/pid"
   eventually curl --silent --output /dev/null "http://$HOST/v2/"
-  # Nothing of the person who runs the tests is read or changed.
+  # Does not read or change any files of the user who runs the tests.
   export XDG_CONFIG_HOME=$folder/config XDG_CACHE_HOME=$folder/cache XDG_DATA_HOME=$folder/data DOCKER_CONFIG=$folder/docker
   mkdir -p "$XDG_CONFIG_HOME/kubewarden"
   printf 'insecure_sources: ["%s"]\n' "$HOST" >"$XDG_CONFIG_HOME/kubewarden/sources.yaml"

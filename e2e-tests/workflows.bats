@@ -14,7 +14,7 @@ setup() {
 }
 
 @test "every action is pinned by digest, with its version beside it" {
-  # Workflows of this repository are as new as the one that uses them.
+  # Local workflows are always from the same commit as their caller.
   unpinned=$(grep -nE '^\s*(- )?uses:' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$|uses: \./' || true)
   echo "$unpinned"
   [ -z "$unpinned" ]
@@ -23,14 +23,14 @@ setup() {
 @test "no job may write but those that publish, and CodeQL its findings" {
   run ! grep -n ': write' .github/workflows/test.yml .github/workflows/advisories.yml
   [ "$(grep -h ': write' .github/workflows/codeql.yml | xargs)" = 'security-events: write' ]
-  # Without these lines a job has what the repository's settings say.
+  # Without these lines, a job gets the permissions of the repository's settings.
   for file in .github/workflows/*.yml; do
     grep -qE '^permissions:( \{\})?$' "$file" || { echo "$file"; false; }
   done
   grep -qx 'permissions: {}' .github/workflows/release.yml
 }
 
-# Lines of shell in which GitHub puts text before the shell reads it; values belong into env.
+# Shell lines in which GitHub inserts text before the shell reads it; values belong in env.
 expansions_in_shell() {
   awk '
     inside && /[^ ]/ && match($0, /[^ ]/) <= depth { inside = 0 }
@@ -40,7 +40,7 @@ expansions_in_shell() {
 }
 
 @test "nothing that GitHub expands reaches a shell" {
-  # Both forms are found, and what is no shell is not.
+  # Both forms are found, and lines that are not shell are ignored.
   printf '%s\n' 'on: x' '  - run: echo ${{ github.ref }}' '    env: {A: "${{ github.ref }}"}' '  - name: ${{ github.ref }}' \
     '    run: |' '      echo' '' '      echo "${{ github.event.issue.title }}"' '    with: ${{ a }}' >"$BATS_TEST_TMPDIR/bad.yml"
   [ "$(expansions_in_shell "$BATS_TEST_TMPDIR/bad.yml" | cut -d: -f2 | xargs)" = "2 8" ]
@@ -58,7 +58,7 @@ expansions_in_shell() {
   for tag in v1 v1.2 'v1.2.3;id' "v1.2.3'\$(id)'" 'v$(shell${IFS}id)' $'v1.2.3\nv1.2.3' v1.2.3-rc/1; do
     run ! is_version "$tag"
   done
-  # Everything else waits for that.
+  # All other jobs wait for that.
   [ "$(grep -cE '^    needs: .*(version|programs|policy)' .github/workflows/release.yml)" -eq "$(($(grep -cE '^  [a-z]+:$' <(sed -n '/^jobs:/,$ p' .github/workflows/release.yml)) - 2))" ]
 }
 

@@ -1,7 +1,7 @@
 //! Kubewarden policy that injects Azure Workload Identity into pods: the waPC side of [`azwi_mutation`].
 //!
 //! The host calls three operations: `validate`, `validate_settings` and `protocol_version`. A fresh instance serves
-//! each request, so nothing is kept and nothing is set up ahead.
+//! each request, so no state is kept and nothing is prepared in advance.
 
 mod service_accounts;
 
@@ -17,7 +17,7 @@ use kubewarden_policy_sdk::{protocol_version_guest, wapc_guest};
 use serde::{Serialize, Serializer};
 
 /// Registers the operations; the host calls this once per instance.
-// The name is the waPC convention, and exporting a name is what the lint is about.
+// waPC requires this name, and the lint forbids exported names.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 pub extern "C" fn wapc_init() {
@@ -26,14 +26,14 @@ pub extern "C" fn wapc_init() {
     wapc_guest::register_function("protocol_version", protocol_version_guest);
 }
 
-/// What has to be indexed of the payload of `validate`.
+/// The parts of the `validate` payload to index.
 static PAYLOAD: Shape = Shape::Object(&[("request", AdmissionRequest::SHAPE), ("settings", &Shape::Whole)]);
 
-/// Answers the payload of `validate`: an object with the admission `request` and the policy's `settings`. `lookup`
-/// reads a service account by namespace and name.
+/// Answers the `validate` payload: an object with the admission `request` and the policy's `settings`. `lookup` reads a
+/// service account by namespace and name.
 ///
 /// # Errors
-/// The payload is not what a Kubewarden host sends. Everything else is an answer.
+/// The payload is not one that a Kubewarden host sends. Everything else gets an answer.
 pub fn validate(payload: &[u8], lookup: impl FnOnce(&str, &str) -> ServiceAccountLookup) -> CallResult {
     let json = JsonText::parse_shaped(std::str::from_utf8(payload)?, &PAYLOAD, MOST_REQUEST_VALUES)?;
     let field = |key: &str| json.root().get(key).ok_or_else(|| format!("the payload has no {key}"));
@@ -48,7 +48,7 @@ pub fn validate(payload: &[u8], lookup: impl FnOnce(&str, &str) -> ServiceAccoun
     Ok(response(verdict, request.object)?)
 }
 
-/// Checks the policy's settings. Settings of any shape get an answer.
+/// Validates the policy's settings. Settings of any shape get an answer.
 ///
 /// # Errors
 /// The answer cannot be serialised.
@@ -60,8 +60,8 @@ pub fn validate_settings(payload: &[u8]) -> CallResult {
     Ok(serde_json::to_vec(&SettingsValidationResponse { valid: message.is_none(), message })?)
 }
 
-/// The SDK's `ValidationResponse`, field for field, but for the object, which is added as text: the SDK's would
-/// take every number and key of the pod apart and put it together again.
+/// Has the fields of the SDK's `ValidationResponse`, except that the object is added as text: the SDK's type would
+/// parse and rewrite every number and key of the pod.
 #[derive(Debug, Default, Serialize)]
 struct ValidationResponse {
     accepted: bool,
@@ -75,7 +75,7 @@ struct ValidationResponse {
     warnings: Vec<String>,
 }
 
-/// The answer to a request about `object` as JSON text.
+/// The answer to a request for `object` as JSON text.
 fn response(verdict: Verdict, object: Option<JsonValue<'_>>) -> Result<Vec<u8>, serde_json::Error> {
     let mutation = match verdict {
         Ok(mutation) => mutation,
@@ -93,7 +93,7 @@ fn response(verdict: Verdict, object: Option<JsonValue<'_>>) -> Result<Vec<u8>, 
     };
     let mut json = serde_json::to_string(&response)?;
     if let Some(object) = object.filter(|_| !mutation.patch.is_empty()) {
-        // The object goes into the answer as it is made: it may be as large as all that the guest is to use.
+        // The object is written directly into the answer: it may be as large as the memory the guest should use.
         let mut patched = Ok(());
         push_member(&mut json, "mutated_object", |json| patched = mutation.patch.apply_onto(object, json));
         if let Err(error) = patched {

@@ -18,7 +18,7 @@ pub(crate) fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
         Ok(payload) => payload,
         Err(error) => return ServiceAccountLookup::Failed(error.to_string()),
     };
-    // Not through the SDK's `get_resource`: it deserialises into a type, where the text is what is needed.
+    // Not with the SDK's `get_resource`: it deserialises into a type, but the text is needed.
     match host_call("kubewarden", "kubernetes", "get_resource", &payload) {
         Ok(manifest) => match std::str::from_utf8(&manifest) {
             Ok(manifest) => match ServiceAccount::from_json(manifest) {
@@ -31,8 +31,8 @@ pub(crate) fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
     }
 }
 
-/// Tells the host's errors apart. They carry no code, and a backtrace may follow, so a part of the text has to do
-/// (`docs/kubewarden.md` lists the texts).
+/// Distinguishes the host's errors. They have no code, and a backtrace may follow, so they are matched by part of the
+/// text (`docs/kubewarden.md` lists the texts).
 pub fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
     // Not `str::contains`, whose search algorithm would be one percent of the wasm.
     let says = |words: &str| error.as_bytes().windows(words.len()).any(|window| window == words.as_bytes());

@@ -1,6 +1,6 @@
-//! Whatever bytes arrive, an answer or an error comes back.
+//! Any input gets an answer or an error.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::indexing_slicing)]
 
 use azure_workload_identity_policy::{validate, validate_settings};

@@ -1,13 +1,13 @@
-//! Every invalid form of every setting is refused by `validate_settings` with one sentence that names the key, the value
-//! and what is accepted.
+//! `validate_settings` rejects every invalid form of every setting with one sentence that names the key, the value and
+//! the accepted values.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use azure_workload_identity_policy::validate_settings;
 use serde_json::{Value, json};
 
-/// The policy's verdict: none if the settings are valid, else the message.
+/// The policy's verdict: `None` if the settings are valid, otherwise the message.
 fn refusal(settings: &str) -> Option<String> {
     let verdict: Value = serde_json::from_slice(&validate_settings(settings.as_bytes()).unwrap()).unwrap();
     if let Value::String(message) = &verdict["message"] {
@@ -19,7 +19,7 @@ fn refusal(settings: &str) -> Option<String> {
     }
 }
 
-/// Valid settings with one value put in at a dotted path.
+/// Valid settings with one value set at a dotted path.
 fn with(path: &str, value: Value) -> String {
     let mut settings = json!({"tenantId": "contoso.example"});
     let mut place = &mut settings;
@@ -32,7 +32,7 @@ fn with(path: &str, value: Value) -> String {
     *place = value;
     let endpoint = &mut settings["tokenEndpoint"];
     if let Value::Object(endpoint) = endpoint {
-        // The rest of a token endpoint, so that the value under test is the only fault.
+        // The rest of a token endpoint, so that the value under test is the only error.
         endpoint.entry("annotationSuffix").or_insert(json!("identity-binding"));
         endpoint.entry("audience").or_insert(json!("api://AKSIdentityBinding"));
         if let Some(Value::Object(bundle)) = endpoint.get_mut("caTrustBundle") {
@@ -45,7 +45,7 @@ fn with(path: &str, value: Value) -> String {
     settings.to_string()
 }
 
-/// Path, value that is put there, and the words that say what is accepted.
+/// Path, value to set there, and the words for the accepted values.
 fn invalid_values() -> Vec<(&'static str, Value, &'static str)> {
     let long_suffix = "a".repeat(60);
     let url = "an https URL";
@@ -91,6 +91,13 @@ fn invalid_values() -> Vec<(&'static str, Value, &'static str)> {
         ("proxy.nativeSidecar", json!("auto"), "true or false"),
         ("proxy.nativeSidecar", json!(0), "true or false"),
         ("proxy.logLevel", json!("warn"), "empty, info, debug, trace or all"),
+        ("proxy.initPrivileged", json!("no"), "true or false"),
+        ("proxy.resources", json!("small"), "an object"),
+        ("proxy.resources.limits", json!([]), "an object"),
+        ("proxy.resources.limits.memory", json!("64MB"), "a quantity"),
+        ("proxy.initResources.requests.cpu", json!("-1"), "a quantity"),
+        ("proxy.initResources.requests.cpu", json!(true), "a quantity"),
+        ("proxy.resources.limits.gpu", json!(1), "for a resource"),
         ("tokenEndpoint", json!(true), "an object"),
         ("tokenEndpoint.annotationSuffix", json!(""), "1 to 59 letters"),
         ("tokenEndpoint.annotationSuffix", json!("identity binding"), "1 to 59 letters"),
@@ -136,13 +143,13 @@ fn invalid_values() -> Vec<(&'static str, Value, &'static str)> {
     table
 }
 
-/// The value as a message shows it: a string's text, anything else's JSON.
+/// The value as shown in a message: a string's text, or JSON for other types.
 fn shown(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
     text.replace('\t', "").chars().take(100).collect()
 }
 
-/// Each of these settings is refused with one sentence that has all these words; shows all that are not.
+/// Each of these settings is rejected with one sentence that contains all these words; prints all that are not.
 fn assert_refused(cases: impl IntoIterator<Item = (String, Vec<String>)>) {
     let fault = |(settings, words): (String, Vec<String>)| match refusal(&settings) {
         None => Some(format!("accepted: {settings}")),
@@ -172,6 +179,7 @@ fn unknown_keys_are_refused_at_every_level() {
     let paths = [
         "tenantID",
         "proxy.images",
+        "proxy.resources.claims",
         "tokenEndpoint.suffix",
         "tokenEndpoint.caTrustBundle.name",
         "tokenEndpoint.caTrustBundle.labelSelector.labels",
@@ -237,7 +245,9 @@ fn every_setting_is_accepted_in_its_valid_forms() {
         json!({"tenantId": "72F988BF-86f1-41ef-91ab-2d7cd011db47"}),
         json!({"tenantId": "contoso.onmicrosoft.com", "azureEnvironment": "AZUREUSGOVERNMENT", "audience": "api://other",
             "tokenExpirationSeconds": 86400, "optIn": "serviceAccount", "tokenVolume": "reserved", "requireClientId": true,
-            "proxy": {"image": "r.example:5000/proxy@sha256:0", "initImage": "i", "nativeSidecar": false, "logLevel": ""}}),
+            "proxy": {"image": "r.example:5000/proxy@sha256:0", "initImage": "i", "nativeSidecar": false, "logLevel": "",
+                "resources": {"requests": {"cpu": "10m", "example.com/device": 1}, "limits": {"cpu": 1, "hugepages-2Mi": "4Mi"}},
+                "initResources": {}, "initPrivileged": false}}),
         json!({"tenantId": "contoso.example", "azureEnvironment": "AzureStackCloud",
             "authorityHost": "https://[fd00::1]:8443/adfs"}),
         json!({"tenantId": "contoso.example", "proxy": null, "tokenEndpoint": {"annotationSuffix": "identity-binding",

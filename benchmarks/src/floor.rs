@@ -1,4 +1,4 @@
-//! A server on the webhook's stack that reads a review and always gives the same answer: what cannot be saved.
+//! A server on the webhook's stack that reads a review and always gives the same answer: the unavoidable cost.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "azwi-floor")]
 struct Arguments {
-    /// Where to listen; with port 0 the system picks one. Standard output tells which.
+    /// Address to listen on; with port 0 the system picks one. It is printed to standard output.
     #[arg(long)]
     address: SocketAddr,
     /// Folder with tls.crt and tls.key.
@@ -42,7 +42,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // One thread, as the webhook.
+    // One thread, like the webhook.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&arguments))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,7 +69,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(server.serve(router.into_make_service()).await?)
 }
 
-/// As the webhook's: TLS 1.3 with ring, HTTP/1.1, nothing to resume.
+/// Same as the webhook: TLS 1.3 with ring, HTTP/1.1, no resumption.
 fn tls_config(folder: &Path) -> Result<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(folder.join("tls.crt"))?.collect::<Result<Vec<_>, _>>()?;
     let key = PrivateKeyDer::from_pem_file(folder.join("tls.key"))?;

@@ -1,4 +1,4 @@
-//! Requests over several connections: at an even pace, or each as soon as the last was answered.
+//! Requests over several connections: at an even pace, or each as soon as the previous one was answered.
 
 use std::time::{Duration, Instant};
 
@@ -13,33 +13,32 @@ use crate::process::Process;
 /// A server to measure.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// How to reach it.
     pub caller: Caller,
     /// Path and query of its webhook.
     pub path: Uri,
-    /// Its process, if it is known.
+    /// Its process, if known.
     pub process: Option<Process>,
 }
 
 /// How the requests of a round are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
-    /// Connections at a time.
+    /// Number of concurrent connections.
     pub connections: usize,
     /// Requests of all connections together.
     pub requests: usize,
     /// Whether a connection carries more than one request.
     pub keeps_connections: bool,
-    /// Requests a second of all connections together; none for as many as are answered.
+    /// Requests per second of all connections together; `None` for as many as are answered.
     pub pace: Option<u32>,
 }
 
-/// What a round came to.
+/// Results of a round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Round {
-    /// CPU time of the server for each request; none where its process is not known.
+    /// CPU time of the server per request; `None` if its process is unknown.
     pub cpu: Option<Duration>,
-    /// Requests a second.
+    /// Requests per second.
     pub throughput: f64,
     /// Half of the answers took at most this long.
     pub median: Duration,
@@ -51,7 +50,7 @@ impl Target {
     /// Sends a round of requests.
     ///
     /// # Errors
-    /// One was not answered with status 200.
+    /// A request was not answered with status 200.
     pub(crate) async fn round(&self, shape: Shape, review: &'static str) -> Result<Round> {
         let cpu = || self.process.map(Process::cpu_time).transpose();
         let (cpu_before, start) = (cpu()?, Instant::now());
@@ -76,7 +75,7 @@ impl Target {
         })
     }
 
-    /// Sends the requests of one connection; how long each took.
+    /// Sends the requests of one connection; returns how long each took.
     async fn send(
         self,
         requests: usize,

@@ -24,15 +24,15 @@ use test_support::webhook::{WebhookProcess, write_certificate};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// A review as the API server sends it: a Deployment's pod, 5.2 KiB.
+/// A review as sent by the API server, for a Deployment's pod, 5.2 KiB.
 const REVIEW: &str = include_str!("../review.json");
-/// Connections at a time in every scenario.
+/// Concurrent connections in every scenario.
 const CONNECTIONS: usize = 8;
 const CLIENT_ID: &str = "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1";
 
-/// Measures what the webhook costs and prints it as ratios to a server that always gives the same answer.
+/// Measures the webhook's cost and prints it as ratios to a server that always gives the same answer.
 ///
-/// Servers and load share this machine, so absolute figures are of little worth elsewhere; the ratios are.
+/// Servers and load share this machine, so the absolute figures mean little elsewhere; the ratios carry over.
 #[derive(Parser)]
 #[command(name = "azwi-bench")]
 struct Arguments {
@@ -42,16 +42,16 @@ struct Arguments {
     /// The program of the server with the constant answer.
     #[arg(long, value_name = "FILE")]
     floor: PathBuf,
-    /// Where to write the figures as JSON.
+    /// File for the figures, in JSON.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Rounds of each measurement; the median counts.
+    /// Rounds per measurement; the median counts.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Requests of a round over connections that are kept; a tenth of it over new connections.
+    /// Requests per round over kept connections; a tenth of it over new connections.
     #[arg(long, default_value_t = 20_000)]
     requests: usize,
-    /// Measure only the ways to send requests whose name contains this, such as `kept_connections`.
+    /// Measure only scenarios whose name contains this, such as `kept_connections`.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
     /// Another webhook to measure, such as `https://127.0.0.1:9443/mutate-v1-pod`; its certificate is not checked.
@@ -76,14 +76,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A way to send requests. The even pace is what CPU time is compared at: there every server sleeps between requests, and
-/// pays for waking up and for waking its caller, as in a cluster. As many requests as are answered show the throughput.
+/// A way to send requests. CPU times are compared at the even pace: there every server sleeps between requests, and
+/// pays for waking up and for waking its caller, as in a cluster. Unpaced requests show the throughput.
 struct Scenario {
     name: &'static str,
     keeps_connections: bool,
-    /// Requests a second.
+    /// Requests per second.
     pace: Option<u32>,
-    /// Largest ratio of the CPU times.
+    /// Maximum ratio of the CPU times.
     budget: Option<f64>,
 }
 
@@ -104,7 +104,7 @@ impl Scenario {
         }
     }
 
-    /// The webhook's round compared with another server's.
+    /// Compares the webhook's round with another server's.
     fn figures(&self, webhook: &Round, other: &Round, suffix: &str, budget: Option<f64>) -> Vec<Figure> {
         let mut figures = Vec::new();
         let mut compare = |what: &str, unit, ours, others, budget| {
@@ -162,7 +162,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The median of the rounds, in which the servers take turns so that what else the machine does meets all alike.
+/// The median of the rounds, in which the servers take turns so that other load on the machine affects all equally.
 async fn measure(servers: &[Target], shape: Shape, rounds: usize) -> Result<Vec<Round>> {
     let warm_up = Shape { requests: shape.requests / 10, ..shape };
     for server in servers {
@@ -191,7 +191,7 @@ fn median(rounds: &[Round]) -> Round {
     }
 }
 
-/// Starts the webhook with more and more service accounts; leaves the one that knows only the review's.
+/// Starts the webhook with more and more service accounts; keeps the one that knows only the review's running.
 async fn measure_starts(
     arguments: &Arguments,
     certificate: &CertifiedKey<KeyPair>,
@@ -221,7 +221,7 @@ async fn measure_starts(
     Ok(webhook)
 }
 
-/// The memory once it no longer shrinks: an allocator gives pages back some time after they were freed.
+/// The memory once it no longer shrinks: an allocator returns pages some time after they were freed.
 async fn settled_memory(process: Process) -> Result<u64> {
     let mut last = process.resident_memory()?;
     loop {
@@ -243,13 +243,13 @@ async fn start(program: &Path, accounts: u32, certificate: &CertifiedKey<KeyPair
     });
     api_server.apply("shop", "orders", &metadata);
     for number in 0..accounts {
-        // Ten in each namespace; all opted in, which is the most that is kept of one.
+        // Ten in each namespace; all opted in, because the cache keeps the most for those.
         api_server.apply(&format!("team-{}", number / 10), &format!("workload-{number}"), &metadata);
     }
-    // All of them are to be kept, which the usual memory is not enough for.
+    // All of them must be cached, which does not fit in the usual memory.
     let flags = ["--cache-memory", "1073741824"];
     let webhook = WebhookProcess::start_program(program, &api_server, certificate, &flags).await?;
-    // It goes on from its cache; the API server would only take memory.
+    // It continues from its cache; the API server would only take memory.
     drop(api_server);
     Ok(webhook)
 }
@@ -266,7 +266,7 @@ fn target(webhook: &WebhookProcess, certificate: &CertifiedKey<KeyPair>) -> Resu
     })
 }
 
-/// The server with the constant answer. It is ended when this is dropped.
+/// The server with the constant answer. It is killed on drop.
 struct Floor {
     child: Child,
     address: std::net::SocketAddr,
@@ -306,7 +306,7 @@ impl Floor {
     }
 }
 
-/// For people; the loss of precision is far below what a page of memory is.
+/// For display; the loss of precision is far below a page of memory.
 #[allow(clippy::cast_precision_loss)]
 fn bytes(count: u64) -> f64 {
     count as f64

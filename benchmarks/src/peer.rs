@@ -13,7 +13,7 @@ use crate::process::Process;
 /// The webhook at `url`.
 ///
 /// # Errors
-/// The URL names no host and port.
+/// The URL has no host or no port.
 pub(crate) fn target(url: &Uri, process: Option<Process>) -> Result<Target> {
     let host = url.host().with_context(|| format!("PEER_URL names no host: {url}"))?;
     let address = (host, url.port_u16().unwrap_or(443)).to_socket_addrs()?.next();

@@ -1,23 +1,22 @@
-//! What the system says of a process.
+//! System information about a process.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// A process on this machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Process(pub u32);
 
 impl Process {
-    /// CPU time that it has used, in user and kernel mode.
+    /// CPU time in user and kernel mode.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub(crate) fn cpu_time(self) -> Result<Duration> {
-        /// Linux counts for programs in hundredths of a second, whatever the kernel's own clock.
+        /// Linux reports hundredths of a second to programs, regardless of the kernel's own clock.
         const TICK: Duration = Duration::from_millis(10);
         let stat = self.read("stat")?;
-        // The second field is the program's name in parentheses, and may hold spaces.
+        // The second field is the program's name in parentheses, which may contain spaces.
         let fields = stat.rsplit_once(')').map_or(&*stat, |(_, fields)| fields);
         let ticks: Option<Vec<u32>> =
             fields.split_whitespace().skip(11).take(2).map(|field| field.parse().ok()).collect();
@@ -25,10 +24,10 @@ impl Process {
         Ok(TICK * ticks.iter().sum())
     }
 
-    /// Memory that it holds, in bytes.
+    /// Resident memory in bytes.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub(crate) fn resident_memory(self) -> Result<u64> {
         let status = self.read("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

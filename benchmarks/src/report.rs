@@ -5,21 +5,21 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-/// One thing that was measured.
+/// One measured value.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
-    /// What was measured, in `snake_case`.
+    /// Name of the measurement, in `snake_case`.
     pub name: String,
-    /// What the webhook came to.
+    /// The webhook's result.
     pub value: f64,
     /// Unit of `value` and `floor`.
     pub unit: &'static str,
-    /// What the server with the constant answer came to, or the peer where the name says so; none where there is no such
-    /// thing.
+    /// Result of the server with the constant answer, or of the peer if the name says so; `None` if there is no such
+    /// result.
     pub floor: Option<f64>,
     /// `value` divided by `floor`.
     pub ratio: Option<f64>,
-    /// Largest `ratio`, or largest `value` where there is no `floor`; none where the design sets none.
+    /// Maximum `ratio`, or maximum `value` if there is no `floor`; `None` if the design sets none.
     pub budget: Option<f64>,
 }
 
@@ -35,7 +35,7 @@ impl Figure {
         Self { name: name.into(), value, unit, floor: Some(floor), ratio: Some(value / floor), budget }
     }
 
-    /// A figure that stands for itself.
+    /// A figure without a comparison.
     pub(crate) fn alone(
         name: impl Into<String>,
         unit: &'static str,
@@ -45,7 +45,7 @@ impl Figure {
         Self { name: name.into(), value, unit, floor: None, ratio: None, budget }
     }
 
-    /// Whether it is within its budget; none without one.
+    /// Whether it is within its budget; `None` without one.
     pub(crate) fn is_within_budget(&self) -> Option<bool> {
         self.budget.map(|budget| self.ratio.unwrap_or(self.value) <= budget)
     }

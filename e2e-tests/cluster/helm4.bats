@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# Tools that use server-side apply: Helm 4, kubectl apply --server-side, and so Flux and Argo CD. They can only take away an
-# entry of the webhook configuration that nobody else owns, and the webhook writes into each: the caBundle.
+# Tools that use server-side apply: Helm 4, kubectl apply --server-side, and therefore Flux and Argo CD. They can only
+# remove an entry of the webhook configuration that nobody else owns, and the webhook writes the caBundle into each entry.
 
 bats_require_minimum_version 1.5.0
 
-# Not that of webhook.bats, which may still be ending.
+# Not the namespace of webhook.bats, which may still be terminating.
 system=azwi-server-side
 demo=azwi-server-side-demo
 HELM=helm4
@@ -24,7 +24,7 @@ setup_file() {
 teardown_file() {
   command -v helm4 >/dev/null || return 0
   helm4 uninstall azwi --namespace "$system" --ignore-not-found
-  # What the last test leaves when it fails.
+  # Leftovers of the last test if it fails.
   kubectl delete clusterrole,clusterrolebinding,mutatingwebhookconfiguration -l azure-workload-identity.io/system=true
   kubectl delete namespace "$demo" "$system" --wait=false
 }
@@ -33,7 +33,7 @@ configuration_json() { kubectl get mutatingwebhookconfiguration "$configuration"
 
 entries() { configuration_json | jq -r '[.webhooks[].name | split(".")[0]] | join(" ")'; }
 
-# The webhook has done its part, and nobody but the named manager owns an entry. Its caBundle may be owned.
+# The webhook has written the caBundle, and only the given manager owns an entry. The caBundle may have another owner.
 is_settled() {
   configuration_json | jq -e --arg owner "$1" '([.webhooks[].clientConfig.caBundle] | all(. != null) and (unique | length) == 1)
     and ([.metadata.managedFields[] | select(.fieldsV1["f:webhooks"] // {} | any(.[]; has("."))).manager] | unique) == [$owner]' >/dev/null
@@ -64,7 +64,7 @@ install() {
 
 @test "Helm 4 takes entries away that an earlier version of the webhook owned" {
   install
-  # As it was done before: by server-side apply, which owns what it applies.
+  # As in earlier versions: with server-side apply, which owns what it applies.
   configuration_json | jq '{apiVersion, kind, metadata: {name: .metadata.name},
       webhooks: [.webhooks[] | {name, clientConfig: {caBundle: .clientConfig.caBundle}}]}' |
     kubectl apply --server-side --force-conflicts --field-manager=azwi-webhook -f -

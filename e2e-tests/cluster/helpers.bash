@@ -1,4 +1,4 @@
-# What the tests on a cluster share. The namespace of the webhook is $system, that of the demo $demo.
+# Shared by the tests on a cluster. The webhook's namespace is $system, the demo's is $demo.
 # shellcheck shell=bash
 
 tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
@@ -7,7 +7,7 @@ configuration=azure-wi-webhook-mutating-webhook-configuration
 
 source "${BASH_SOURCE[0]%/*}/../helpers.bash"
 
-# Runs a command of Helm on the chart; $HELM is Helm 3 or 4.
+# Runs a Helm command on the chart; $HELM is Helm 3 or 4.
 helm_webhook() {
   "${HELM:-helm}" "$1" azwi "${BASH_SOURCE[0]%/*}/../../charts/azure-workload-identity-webhook" --namespace "$system" \
     --set azureTenantID="$tenant" --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" "${@:2}"
@@ -17,7 +17,7 @@ available() {
   kubectl -n "$system" rollout status deployment/azure-wi-webhook-controller-manager --timeout="$1" || { tell_why_not; return 1; }
 }
 
-# What the nodes and the webhook's pods say of themselves, for whoever reads the output of a failed test.
+# Prints the status of the nodes and the webhook's pods to help debug a failed test.
 tell_why_not() {
   kubectl get nodes -o json | jq -r '.items[] | .metadata.name, (.status.conditions[] | "  \(.type) \(.status) \(.message)")'
   kubectl -n "$system" get pods -o wide
@@ -36,7 +36,7 @@ metadata:
 Y
 }
 
-# A pod that is only asked for, not created; prints what would be stored.
+# Creates a pod as a dry run; prints the object that would be stored.
 pod_dry_run() {
   kubectl -n "$demo" create --dry-run=server -o json -f - <<Y
 apiVersion: v1
@@ -50,12 +50,12 @@ spec:
 Y
 }
 
-# A labelled pod of a service account gets its client id.
+# Checks that a labelled pod of a service account gets its client id.
 gets_identity() { [ "$(pod_dry_run "$1" 2>/dev/null | client_id_of)" = "$client" ]; }
 
 client_id_of() { jq -r '.spec.containers[0].env[]? | select(.name == "AZURE_CLIENT_ID").value'; }
 
-# A Deployment of labelled pods with a service account and, if given, annotations; only asked for.
+# A Deployment of labelled pods with a service account and, if given, annotations; as a dry run.
 deployment_dry_run() {
   local none='{}'
   kubectl -n "$demo" apply --dry-run=server -f - <<Y
@@ -72,7 +72,7 @@ spec:
 Y
 }
 
-# A labelled pod whose service account has no client id is admitted, and its creator told.
+# A labelled pod whose service account has no client id is admitted with a warning.
 missing_client_id_is_warned_of() {
   kubectl -n "$demo" create serviceaccount plain
   run --separate-stderr pod_dry_run plain
@@ -80,7 +80,7 @@ missing_client_id_is_warned_of() {
   [[ $stderr == *"Warning: AZWI001 service account $demo/plain has no client-id annotation"* ]]
 }
 
-# Whoever applies a Deployment whose pods would be denied is told so.
+# Applying a Deployment whose pods would be denied gives a warning.
 denial_of_its_pods_is_told() {
   demo_account applied "$client"
   run --separate-stderr deployment_dry_run applied '{azure.workload.identity/service-account-token-expiration: "60"}'
@@ -89,7 +89,7 @@ denial_of_its_pods_is_told() {
   [[ $stderr == *"AZWI012 pods of Deployment asked would be denied: token expiration 60 not valid"* ]]
 }
 
-# The walk-through: account, Deployment, a container that has its variables and a token of its service account.
+# The walk-through: account, Deployment, and a container with its variables and a token of its service account.
 demo_runs_with_its_identity() {
   local manifests=${BASH_SOURCE[0]%/*}/../../crates/demo/manifests
   kubectl apply -f "$manifests/service-account.yaml"

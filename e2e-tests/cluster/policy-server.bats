@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The policy on a real cluster: policy-server as a pod with the shipped permissions, called by the API server through its
-# Service with the shipped selectors. Kubewarden's controller is not here; what it would make is made by setup_file.
+# Service with the shipped selectors. Kubewarden's controller is missing; setup_file creates its objects.
 
 bats_require_minimum_version 1.5.0
 
@@ -12,7 +12,7 @@ setup() {
   [ -n "${POLICY_SERVER_IMAGE:-}" ] || skip "policy-server and kwctl are not installed (or POLICY_SERVER_IMAGE is not set)"
 }
 
-# A webhook configuration of a shipped policy, on standard output.
+# Prints the webhook configuration of a shipped policy.
 webhook_configuration() {
   kubectl label --local --dry-run=client -o json -f "deploy/kubewarden/$1" made-by=test |
     jq --arg bundle "$2" --arg server "$server" '

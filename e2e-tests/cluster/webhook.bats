@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The chart and the webhook on a real cluster. `run` beside this file prepares what is needed.
+# The chart and the webhook on a real cluster, prepared by `run` in this folder.
 
 bats_require_minimum_version 1.5.0
 
@@ -70,7 +70,7 @@ teardown_file() {
   eventually gets_identity healed
 }
 
-# Creations under load while something happens; none may fail.
+# Creates pods under load during an event; none may fail.
 under_load() {
   demo_account load "$client" >/dev/null
   "$ADMISSION_LOAD" --namespace "$demo" --service-account load --rate 40 --seconds "$1" >"$BATS_TEST_TMPDIR/load" &
@@ -104,7 +104,7 @@ two_are_ready() {
       pod=$(kubectl -n "$system" get pods -l app=workload-identity-webhook --field-selector=status.phase=Running \
         -o jsonpath='{.items[0].metadata.name}')
       kubectl -n "$system" delete pod "$pod" --force --grace-period=0 2>/dev/null
-      # The Deployment's status may not tell of it yet; without this the other replica would be next.
+      # The Deployment's status may be outdated; without this, the other replica would be next.
       eventually two_are_ready
       available 60s
     done
@@ -119,13 +119,13 @@ authorities_written() {
 }
 
 @test "certificate authorities that change every few seconds, and a deleted Secret, lose no creation" {
-  # The deleted one is created again, and changes at least twice since.
+  # The deleted one is created again, and has changed at least twice since.
   changed_twice() { [ "$(authorities_written)" -ge 3 ]; }
   rotate() {
     helm_webhook upgrade --reuse-values --set-json \
       'extraArgs=["--ca-life=30s","--ca-overlap=3s","--leaf-life=10s","--cert-check-interval=1s"]'
     available 90s
-    # One of before, which stops only now, would write an authority that lasts a year.
+    # An old replica that stops only now would write an authority that lasts a year.
     eventually replicas_are_two
     kubectl -n "$system" delete secret azure-wi-webhook-ca
     kubectl -n "$system" create secret generic azure-wi-webhook-ca
@@ -151,7 +151,7 @@ authorities_written() {
 }
 
 @test "the webhook may do what it needs, and nothing else" {
-  # What is left after a helm upgrade must not hide that a permission is missing, so everything starts again.
+  # State left by a helm upgrade must not hide a missing permission, so everything starts again.
   helm_webhook upgrade --reuse-values --set-json 'extraArgs=[]'
   available 90s
   allowed() { kubectl auth can-i "$@" --as="system:serviceaccount:$system:azure-wi-webhook-admin" >/dev/null; }
@@ -171,7 +171,7 @@ authorities_written() {
   run ! allowed get pods -A
 }
 
-# Takes one verb from a role, restarts the replicas, does something that needs it, and waits for the complaint.
+# Removes one verb from a role, restarts the replicas, runs something that needs it, and waits for the error.
 missed() {
   local role=$1 rule=$2 verb=$3 complaint=$4 namespace=()
   [ "$role" = clusterrole ] || namespace=(-n "$system")
@@ -185,7 +185,7 @@ missed() {
   complained() {
     {
       "${@:-true}" 2>&1
-      # A replica that has not started yet has no log; there may be several old ones beside the new.
+      # A replica that has not started yet has no log; there may be several old ones besides the new one.
       kubectl -n "$system" logs -l app=workload-identity-webhook --tail=-1 --max-log-requests=20 --ignore-errors 2>/dev/null
     } | grep "$complaint" >/dev/null
   }

@@ -1,11 +1,11 @@
-# Stand-ins for programs that would change a cluster: each checks as much as can be checked without one, and refuses what
-# it does not know. $ROOT is the repository; the working folder is a copy of what the documents name.
+# Stand-ins for programs that would change a cluster: each checks as much as possible without one, and rejects unknown
+# commands. $ROOT is the repository; the working folder is a copy of the files that the documents use.
 # shellcheck shell=bash
 
 make() {
   case $1 in
     demo) command make --silent -C "$ROOT" "$@" ;;
-    # What it would do, so that targets and variables have to exist.
+    # A dry run, so that targets and variables must exist.
     *) command make -C "$ROOT" --dry-run "$@" >/dev/null ;;
   esac
 }
@@ -28,14 +28,14 @@ helm() {
 
 kubectl() {
   case " $* " in
-    " apply ") ;; # The command as such.
+    " apply ") ;; # The bare command.
     *" --dry-run=client "*) command kubectl "$@" ;;
     *" apply -k "*) command kubectl kustomize "${@: -1}" | grep '^kind: ' ;;
     *" apply -f - "*)
       cat >applied.yaml
       grep -q '^kind: ' applied.yaml && ! grep -n '\${' applied.yaml
       ;;
-    # A cluster is needed: the words are all that can be checked.
+    # These need a cluster: only the words can be checked.
     *" annotate "* | *" auth can-i "* | *" create "* | *" delete "* | *" describe "* | *" exec "* | *" get "* | *" rollout restart "* | *" run "* | *" wait "*) ;;
     *) echo "no stand-in for kubectl $*" >&2; return 1 ;;
   esac
@@ -43,14 +43,14 @@ kubectl() {
 
 azwi-webhook() { "${CARGO_TARGET_DIR:-$ROOT/target}/debug/azwi-webhook" "$@"; }
 
-# Azure is not here.
+# Azure is not available here.
 az() { :; }
 
-# Nothing is released yet: the words are all that can be checked.
+# Nothing is released yet: only the words can be checked.
 cosign() { [ "$1" = verify ]; }
 gh() { [ "$1 $2" = "attestation verify" ]; }
 
-# What is built is not here, and a registry is not either.
+# Neither the build output nor a registry is available here.
 docker() {
   case $1 in
     build) [ -f "$ROOT/Dockerfile" ] ;;

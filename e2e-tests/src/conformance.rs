@@ -19,21 +19,18 @@ use admission_caller::answer::Answer;
 use admission_caller::request::{pod_creation, review};
 use test_support::webhook::EmbeddedWebhook;
 
-/// One recorded case.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Case {
-    /// Name of the case.
     pub name: String,
     settings: Value,
     namespace: String,
     service_accounts: Vec<Value>,
     pod: Value,
-    /// What upstream answered, by token volume layout.
+    /// Upstream's answer, by token volume layout.
     pub expect: BTreeMap<String, Expected>,
 }
 
-/// What upstream answered.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Expected {
@@ -42,6 +39,8 @@ pub struct Expected {
     pod: Option<Value>,
     message: Option<String>,
     settings_error: Option<String>,
+    /// All warnings, where they are compared.
+    warnings: Option<Vec<String>>,
 }
 
 /// One way from a case to an answer.
@@ -49,21 +48,21 @@ pub trait Route {
     /// Name in the report.
     fn name(&self) -> &'static str;
 
-    /// Answers a case; the inner error is a refusal of the settings.
+    /// Answers a case; the inner error means that the settings were rejected.
     ///
     /// # Errors
     /// There was no answer.
     fn answer(&self, question: &Question<'_>) -> Result<Result<Answer, String>>;
 }
 
-/// A case under one layout.
+/// A case with one layout.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// The settings, with `tokenVolume`.
     pub settings: Value,
     /// The admission request's JSON text.
     pub request: String,
-    /// The pod in it.
+    /// Its pod.
     pub pod: &'a Value,
     /// Namespace of the request.
     pub namespace: &'a str,
@@ -177,34 +176,32 @@ impl Route for ThroughPolicy {
     }
 }
 
-/// A case that came out differently.
+/// A case with a different answer.
 #[derive(Debug)]
 pub struct Difference {
     /// Name of the case.
     pub case: String,
-    /// The layout.
     pub layout: String,
-    /// Upstream's side.
+    /// Upstream's answer.
     pub expected: String,
-    /// Our side.
+    /// Our answer.
     pub actual: String,
 }
 
-/// How a route did.
+/// Results of a route.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Cases read.
     pub cases: usize,
     /// Answers compared.
     pub comparisons: usize,
-    /// Those that differ.
     pub differences: Vec<Difference>,
 }
 
 /// Reads the cases of a `.jsonl` or `.jsonl.gz` file.
 ///
 /// # Errors
-/// The file cannot be read, or a line is no case.
+/// The file cannot be read, or a line is not a case.
 pub fn read_cases(path: &Path) -> Result<Vec<Case>> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let is_compressed = path.extension().is_some_and(|extension| extension == "gz");
@@ -221,7 +218,7 @@ pub fn read_cases(path: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Asks all cases on one route. `progress` is told how many are done.
+/// Runs all cases on one route. `progress` receives the number of finished cases.
 ///
 /// # Errors
 /// A case got no answer at all.
@@ -284,7 +281,8 @@ fn difference(
     let wanted = normalised(expected.pod.as_ref().context("an expectation without a pod")?);
     let actual = normalised(&answer.apply_to(&case.pod)?);
     if wanted == actual {
-        return Ok(None);
+        let warnings = expected.warnings.as_ref().filter(|warnings| **warnings != answer.warnings);
+        return Ok(warnings.map(|warnings| (warnings.join("\n"), answer.warnings.join("\n"))));
     }
     Ok(Some((serde_json::to_string_pretty(&wanted)?, serde_json::to_string_pretty(&actual)?)))
 }

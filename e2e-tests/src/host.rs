@@ -1,61 +1,66 @@
-//! A waPC host that runs the real wasm as policy-server does: compiled by wasmtime, a fresh instance per request, an epoch
-//! deadline.
+//! A waPC host that runs the real wasm like policy-server: compiled by wasmtime, a fresh instance per request, and an
+//! epoch deadline.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use admission_caller::policy::{HostCapabilities, Policy, host_call};
+use admission_caller::link_policy_imports;
+use admission_caller::policy::{HostCapabilities, Policy};
+use admission_caller::wapc::{Call, Guest};
 use anyhow::{Context as _, Result, anyhow};
-use wapc::WapcHost;
-use wasmtime_provider::{
-    EpochDeadlines, ResourceLimits, WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre, wasmtime,
+use wasmtime::{
+    Caller, Config, Engine, Extern, InstancePre, Linker, Module, Store, StoreLimits, StoreLimitsBuilder,
 };
 
-/// How long an evaluation may take, as policy-server's default.
-const TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
-const TICKS: EpochDeadlines = EpochDeadlines { wapc_init: 20, wapc_func: 20 };
+/// Timeout of an evaluation, policy-server's default: two seconds.
+const TICKS: u64 = 20;
 
 /// A compiled policy, ready to answer.
 pub struct PolicyHost {
-    policy: WasmtimeEngineProviderPre,
-    module: wasmtime::Module,
-    /// Dropping the last one ends the clock.
+    policy: InstancePre<State>,
+    most_memory: usize,
+    /// Dropping the last one stops the clock.
     clock: Arc<mpsc::Sender<()>>,
+}
+
+/// What an instance of the policy is given.
+struct State {
+    call: Call,
+    limits: StoreLimits,
 }
 
 impl PolicyHost {
     /// Compiles a module.
     ///
     /// # Errors
-    /// The file cannot be read, or is no policy.
+    /// The file cannot be read, or is not a policy.
     pub fn load(path: &Path) -> Result<Self> {
         let module = std::fs::read(path).with_context(|| {
             format!("cannot read the policy {}; `make policy.wasm` builds it", path.display())
         })?;
-        let mut config = wasmtime::Config::new();
+        let mut config = Config::new();
         config.epoch_interruption(true);
-        let engine = wasmtime::Engine::new(&config).map_err(|error| anyhow!("{error}"))?;
-        let module = wasmtime::Module::new(&engine, &module)
+        let engine = Engine::new(&config)?;
+        let module = Module::new(&engine, &module)
             .map_err(|error| anyhow!("{} is not a WebAssembly policy: {error}", path.display()))?;
-        let policy = instances(&module, ResourceLimits::default())?;
-        debug_assert_eq!(TIMEOUT.as_millis(), TICK.as_millis() * u128::from(TICKS.wapc_func));
+        let mut linker = Linker::new(&engine);
+        link_policy_imports!(linker, Caller<'_, State>, Wasmtime, trap);
+        let policy = linker.instantiate_pre(&module);
+        let policy = policy.map_err(anyhow::Error::from).context("the module is not a policy")?;
         let (clock, stopped) = mpsc::channel::<()>();
         std::thread::spawn(move || {
             while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
                 engine.increment_epoch();
             }
         });
-        Ok(Self { policy, module, clock: Arc::new(clock) })
+        Ok(Self { policy, most_memory: usize::MAX, clock: Arc::new(clock) })
     }
 
-    /// The same policy, whose instances get no more memory than so many bytes.
-    pub fn with_memory_limit(&self, bytes: usize) -> Result<Self> {
-        let limits = ResourceLimits { max_memory_size: Some(bytes), ..ResourceLimits::default() };
-        let policy = instances(&self.module, limits)?;
-        Ok(Self { policy, module: self.module.clone(), clock: Arc::clone(&self.clock) })
+    /// The same policy with a memory limit per instance, in bytes.
+    pub fn with_memory_limit(&self, bytes: usize) -> Self {
+        Self { policy: self.policy.clone(), most_memory: bytes, clock: Arc::clone(&self.clock) }
     }
 }
 
@@ -66,28 +71,35 @@ impl Policy for PolicyHost {
         payload: &[u8],
         capabilities: &Arc<dyn HostCapabilities>,
     ) -> Result<(Vec<u8>, usize)> {
-        let instance = self.policy.rehydrate(Some(TICKS)).map_err(|error| anyhow!("{error}"))?;
-        let calls = Arc::new(AtomicUsize::new(0));
-        let (capabilities, counter) = (Arc::clone(capabilities), Arc::clone(&calls));
-        let host = WapcHost::new(
-            Box::new(instance),
-            Some(Box::new(move |_, binding, namespace, operation, payload| {
-                counter.fetch_add(1, Ordering::Relaxed);
-                host_call(&*capabilities, (binding, namespace, operation), payload).map_err(Into::into)
-            })),
-        )?;
-        let output = host.call(operation, payload)?;
-        Ok((output, calls.load(Ordering::Relaxed)))
+        let call = Call::new(operation, payload, capabilities);
+        let lengths = call.lengths()?;
+        let limits = StoreLimitsBuilder::new().memory_size(self.most_memory).build();
+        let mut store = Store::new(self.policy.module().engine(), State { call, limits });
+        store.limiter(|state| &mut state.limits);
+        store.set_epoch_deadline(TICKS);
+        let instance = self.policy.instantiate(&mut store)?;
+        instance.get_typed_func::<(), ()>(&mut store, "wapc_init")?.call(&mut store, ())?;
+        store.set_epoch_deadline(TICKS);
+        let guest_call = instance.get_typed_func::<(i32, i32), i32>(&mut store, "__guest_call")?;
+        let result = guest_call.call(&mut store, lengths);
+        let result = result.map_err(anyhow::Error::from).context("the policy stopped")?;
+        store.into_data().call.finish(result)
     }
 }
 
-/// What makes instances of a module.
-fn instances(module: &wasmtime::Module, limits: ResourceLimits) -> Result<WasmtimeEngineProviderPre> {
-    WasmtimeEngineProviderBuilder::new()
-        .engine(module.engine().clone())
-        .module(module.clone())
-        .enable_epoch_interruptions(TICKS)
-        .enable_resource_limits(limits)
-        .build_pre()
-        .context("the module is no policy")
+struct Wasmtime<'a>(Caller<'a, State>);
+
+impl Guest for Wasmtime<'_> {
+    fn memory_and_call(&mut self) -> Result<(&mut [u8], &mut Call)> {
+        let memory = self.0.get_export("memory").and_then(Extern::into_memory);
+        let memory = memory.context("the policy exports no memory")?;
+        let (memory, state) = memory.data_and_store_mut(&mut self.0);
+        Ok((memory, &mut state.call))
+    }
+}
+
+// The signature that `map_err` needs.
+#[allow(clippy::needless_pass_by_value)]
+fn trap(error: anyhow::Error) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("{error:#}"))
 }

@@ -1,4 +1,5 @@
-//! The real policy under an embedded host, the real webhook under attack, and the comparison with upstream's recorded answers.
+//! The real policy under an embedded host, the real webhook under attack, and the comparison with upstream's recorded
+//! answers.
 
 pub mod conformance;
 pub mod host;

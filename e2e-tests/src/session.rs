@@ -1,5 +1,5 @@
-//! Recorded host calls in kwctl's format (`kwctl run --record-host-capabilities-interactions`), replayed as kwctl does:
-//! in the recorded order, and only for the very same request.
+//! Recorded host calls in kwctl's format (`kwctl run --record-host-capabilities-interactions`), replayed like kwctl
+//! does: in the recorded order, and only for exactly the same request.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Session {
     /// Reads a session file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no session.
+    /// The file cannot be read, or is not a session.
     pub fn read(path: &Path) -> Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -58,7 +58,7 @@ impl Session {
         Ok(Self(Mutex::new(exchanges)))
     }
 
-    /// How many exchanges have not been asked for.
+    /// How many exchanges have not been replayed.
     pub fn remaining(&self) -> usize {
         self.0.lock().map_or(0, |exchanges| exchanges.len())
     }

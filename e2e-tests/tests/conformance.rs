@@ -1,6 +1,6 @@
 //! All recorded answers of upstream, through the core and through the real wasm.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::path::PathBuf;
@@ -9,13 +9,15 @@ use e2e_tests::conformance::{Case, Route, ThroughCore, ThroughPolicy, ThroughWeb
 use e2e_tests::host::PolicyHost;
 use test_support::repository_root;
 
-/// What was recorded. Cases may be added, never lost.
+/// Number of recorded cases. Cases may be added, never lost.
 const RECORDED_CASES: usize = 533;
-const RECORDED_ANSWERS: usize = 1585;
+/// 70 fewer than were recorded: with a second volume of one name, which the API server refuses.
+const RECORDED_ANSWERS: usize = 1515;
 
+/// Upstream's recorded answers, and our own cases.
 fn recorded() -> Vec<Case> {
     let folder: PathBuf = repository_root().join("e2e-tests/conformance");
-    let files = ["handwritten.jsonl", "random.jsonl.gz"];
+    let files = ["handwritten.jsonl", "random.jsonl.gz", "own.jsonl"];
     files.iter().flat_map(|file| read_cases(&folder.join(file)).expect("readable cases")).collect()
 }
 

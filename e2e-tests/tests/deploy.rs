@@ -1,6 +1,6 @@
-//! The manifests for clusters with Kubewarden agree with one another and with the policy's metadata.
+//! The manifests for clusters with Kubewarden match one another and the policy's metadata.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ fn every_policy_has_what_it_needs() {
         assert_eq!(policy["contextAwareResources"], metadata["contextAwareResources"], "{name}");
         assert_eq!(policy["backgroundAudit"], metadata["backgroundAudit"], "{name}");
         assert_eq!(policy["policyServer"], server["metadata"]["name"], "{name}");
-        // The controller drops matchLabels without a word.
+        // The controller silently drops matchLabels.
         assert_eq!(policy["namespaceSelector"]["matchLabels"], Value::Null, "{name}");
     }
 }
@@ -75,7 +75,7 @@ fn only_labelled_pods_wait_for_the_policy_server() {
     assert_eq!(failing, ["azure-workload-identity"]);
     let labelled = &policies["azure-workload-identity"]["objectSelector"];
     assert_eq!(*labelled, json!({"matchLabels": {"azure.workload.identity/use": "true"}}));
-    // What one leaves out the other takes, so that no pod is looked at twice.
+    // Each policy covers the pods that the other excludes, so that no pod is evaluated twice.
     let others = &policies["azure-workload-identity-service-accounts"]["objectSelector"];
     let expression = json!({"key": "azure.workload.identity/use", "operator": "NotIn", "values": ["true"]});
     assert_eq!(*others, json!({"matchExpressions": [expression]}));

@@ -1,7 +1,7 @@
-//! The recorded requests and sessions, answered by the embedded host exactly as kwctl answered them
-//! (`e2e-tests/policy.bats` runs the same folders through kwctl).
+//! The recorded requests and sessions, answered by the embedded host exactly as by kwctl (`e2e-tests/policy.bats` runs
+//! the same folders through kwctl).
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use e2e_tests::session::Session;
 use serde_json::Value;
 use test_support::repository_root;
 
-/// How many folders there are at least, so that none gets lost.
+/// Minimum number of folders, so that none gets lost.
 const FIXTURES: usize = 15;
 
 fn expected_response(folder: &Path) -> Value {

@@ -1,6 +1,6 @@
-//! The policy's metadata and its settings form, which nothing else would check: hosts ignore what they do not know.
+//! The policy's metadata and its settings form, which nothing else would check: hosts ignore unknown fields.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use test_support::repository_root;
 
-/// The keys that policy-evaluator knows. Fields that are only there to be known are not looked at.
+/// The keys that policy-evaluator knows. Some fields are only listed as known and not checked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Metadata {
@@ -66,7 +66,7 @@ fn questions() -> Vec<Question> {
     document.questions.into_iter().filter(|question| question.variable != "description").collect()
 }
 
-/// The settings that there are, as the software itself lists them when it meets an unknown key.
+/// The existing settings, as listed by the software in its error about an unknown key.
 fn setting_keys(parent: &str) -> BTreeSet<String> {
     let mut settings = json!({"tenantId": "contoso.example"});
     put(&mut settings, &format!("{parent}{}noSuchKey", if parent.is_empty() { "" } else { "." }), json!(0));
@@ -130,6 +130,8 @@ fn metadata_has_what_artifact_hub_is_told() {
 fn every_setting_has_a_question_and_every_question_a_setting() {
     let parents = [
         "proxy",
+        "proxy.resources",
+        "proxy.initResources",
         "tokenEndpoint",
         "tokenEndpoint.caTrustBundle",
         "tokenEndpoint.caTrustBundle.labelSelector",
@@ -139,7 +141,7 @@ fn every_setting_has_a_question_and_every_question_a_setting() {
         assert!(settings.remove(parent), "{parent} is no setting");
         settings.extend(setting_keys(parent));
     }
-    // A list of conditions is beyond the form; people write it in the YAML editor.
+    // The form does not support a list of conditions; users write it in the YAML editor.
     assert!(settings.remove("tokenEndpoint.caTrustBundle.labelSelector.matchExpressions"));
     let asked: BTreeSet<String> = questions().into_iter().map(|question| question.variable).collect();
     assert_eq!(asked, settings);

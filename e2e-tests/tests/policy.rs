@@ -1,6 +1,6 @@
-//! What the fixtures cannot show: the host's faults, kinds of requests, and the mutated object's own text.
+//! Cases that the fixtures cannot cover: the host's errors, kinds of requests, and the mutated object's own text.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::sync::{Arc, LazyLock};
@@ -103,7 +103,7 @@ fn what_the_mutation_does_not_touch_keeps_its_text() {
     );
 }
 
-/// Whether the guest said something, rather than ending in a trap or being stopped by the deadline.
+/// Whether the error comes from the guest itself, not from a trap or the deadline.
 fn is_an_answer(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
     !["wasm backtrace", "wasm trap", "unreachable", "interrupt"].iter().any(|sign| text.contains(sign))
@@ -118,7 +118,7 @@ fn a_payload_that_is_no_request_gets_an_error_and_not_a_trap() {
     }
     let error = HOST.call("validate", &[0xff, 0xfe], &nothing).expect_err("bytes that are no text");
     assert!(is_an_answer(&error), "{error:#}");
-    // What a trap looks like, so that the checks above can fail.
+    // An example of a trap, to show that the checks above can fail.
     let trap = HOST.call("no such operation", b"", &nothing).expect_err("an unknown operation");
     assert!(format!("{trap:#}").contains("no such operation"), "{trap:#}");
 }
@@ -162,7 +162,7 @@ fn a_list_without_end_makes_no_answer_without_end() {
     let names = "x;".repeat(100_000);
     let pod = format!(
         r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},
-            "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa"}}}}"#
+            "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa","containers":[{{"name":"y"}}]}}}}"#
     );
     let answer = evaluate(&pod_creation("ns", &pod), &settings(), None).answer;
     assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings.first());

@@ -1,6 +1,6 @@
-//! The memory that answering takes is in proportion to the body, whatever the body is.
+//! The memory for an answer is proportional to the body, for any body.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::indexing_slicing)]
 
 use std::ops::Range;
@@ -19,7 +19,7 @@ const MEBIBYTE: usize = 1024 * 1024;
 /// Largest body that the webhook reads.
 const LARGEST: usize = 7 * MEBIBYTE;
 
-/// The most heap that a body and its answer take together.
+/// The peak heap of a body and its answer together.
 fn heap(body: &[u8], body_takes: usize) -> usize {
     let others = ALLOCATOR.current_usage() - body_takes;
     ALLOCATOR.reset_peak_usage();
@@ -36,7 +36,7 @@ fn check(what: &str, body: Vec<u8>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Sizes of every magnitude alike.
+/// Sizes of all magnitudes equally.
 fn size(range: Range<usize>) -> impl Strategy<Value = usize> {
     #[allow(clippy::cast_precision_loss)]
     let (least, most) = ((range.start as f64).ln(), (range.end as f64).ln());
@@ -44,7 +44,7 @@ fn size(range: Range<usize>) -> impl Strategy<Value = usize> {
     (least..most).prop_map(|size| size.exp() as usize)
 }
 
-/// Where in a spec something can be: what comes before it and after it.
+/// Places in a spec: the text before and after each.
 const PLACES: &[(&str, &str)] = &[
     (r#""containers":"#, ""),
     (r#""initContainers":"#, ""),
@@ -58,7 +58,7 @@ const PLACES: &[(&str, &str)] = &[
     (r#""os":{"name":"linux","later":"#, "}"),
 ];
 
-/// What can be there, many times.
+/// Pieces to put there, many times.
 const PIECES: &[&str] = &[
     "{}",
     "[]",
@@ -80,7 +80,7 @@ const PIECES: &[&str] = &[
     r#"{"a":{"a":{"a":{"a":{}}}}}"#,
 ];
 
-/// A pod with lists of all kinds in all places, also the wrong ones, one after the other.
+/// A pod with lists of all kinds in all places, including wrong ones, one after the other.
 fn pod(size: usize, lists: &[(usize, usize)], skip_names: bool, proxy: bool) -> String {
     let share = size / (lists.len() + usize::from(skip_names));
     let list = |(place, piece): &(usize, usize)| {
@@ -96,12 +96,12 @@ fn pod(size: usize, lists: &[(usize, usize)], skip_names: bool, proxy: bool) -> 
     )
 }
 
-/// One test, since the heap is the whole process'.
+/// One test, because the heap belongs to the whole process.
 #[test]
 fn memory_is_in_proportion_to_the_body() {
     let shapes = shapes();
-    // The small ones first: what is out of proportion there would take very long in large. The bounds on containers and on the
-    // patch are met between 10 and 40 KB.
+    // The small ones first: a disproportionate one would take very long at large sizes. The bounds on containers and on
+    // the patch are reached between 10 and 40 KB.
     for size in [2_000, 8_000, 15_000, 22_000, 28_000, 33_900, 45_000, 65_000, LARGEST] {
         let body = |make: fn(usize) -> Expensive| make(size).body().to_vec();
         let checked = shapes.iter().filter_map(|shape| check(shape.name, body(shape.make)).err());

@@ -1,6 +1,6 @@
-//! The real webhook as a process, over TLS, against an API server on the loopback.
+//! The real webhook as a process, over TLS, with an API server on the loopback.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
@@ -88,7 +88,7 @@ async fn a_bookmark_tells_that_the_cache_is_fresh() {
     let setup = Setup::start(&[]).await.unwrap();
     let age = async |webhook: &WebhookProcess| webhook.metric("azwi_cache_age_seconds").await.unwrap();
     setup.webhook.wait_until("a while without news", async |webhook| age(webhook).await > 0.3).await.unwrap();
-    // The watch may not be there yet, so more than once.
+    // More than once, because the watch may not have started yet.
     let is_fresh = async |webhook: &WebhookProcess| {
         setup.api_server.bookmark();
         age(webhook).await < 0.3
@@ -143,7 +143,7 @@ async fn health_tells_each_check_and_metrics_are_shown() {
     assert!(!metrics.contains("namespace="), "a namespace is a label without a bound");
 }
 
-/// Names of metrics in a text, without what Prometheus' text format appends.
+/// Names of metrics in a text, without the suffixes of Prometheus' text format.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names = words.filter(|word| word.starts_with("azwi_") || word.starts_with("process_"));
@@ -155,7 +155,7 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
 #[tokio::test]
 async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
     let setup = Setup::start(&[]).await.unwrap();
-    // Some are shown only when they have counted something.
+    // Some appear only after they have counted something.
     setup.answer(&labelled_pod("sa")).await.unwrap();
     drop(tokio::net::TcpStream::connect(setup.webhook.address).await.unwrap());
     let has_failed = async |webhook: &WebhookProcess| {
@@ -171,7 +171,7 @@ async fn dashboard_alerts_and_docs_name_metrics_that_there_are() {
         let text = std::fs::read_to_string(test_support::repository_root().join(file)).unwrap();
         let named = metric_names(&text);
         assert!(named.len() > 3, "{file} names {named:?}");
-        // `process_*` in the docs stands for all of them.
+        // In the docs, `process_*` stands for all of them.
         let unknown: Vec<_> =
             named.into_iter().filter(|name| *name != "process_" && !shown.contains(name)).collect();
         assert!(unknown.is_empty(), "{file} names {unknown:?}; there are {shown:?}");

@@ -1,6 +1,6 @@
-//! Certificates of the real webhook: what others do to its objects, clocks that are wrong, keys that are lost.
+//! Certificates of the real webhook: changes to its objects by others, wrong clocks, lost keys.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn api_server() -> ApiServer {
     api_server
 }
 
-/// A webhook configuration of two entries, which Helm has applied.
+/// A webhook configuration of two entries, applied by Helm.
 fn configuration(bundle: &str) -> Value {
     let entry = |name: &str| {
         let mut entry = json!({"name": name, "clientConfig": {"service": {"name": "webhook", "namespace": "test"}},
@@ -55,7 +55,7 @@ fn owner(manager: &str, operation: &str, fields: &Value) -> Value {
         "fieldsType": "FieldsV1", "fieldsV1": fields})
 }
 
-/// What an earlier version of the webhook applied.
+/// The fields that an earlier version of the webhook applied.
 fn applied() -> Value {
     let entry = json!({".": {}, "f:name": {}, "f:clientConfig": {"f:caBundle": {}}});
     let fields =
@@ -63,7 +63,7 @@ fn applied() -> Value {
     owner("azwi-webhook", "Apply", &fields)
 }
 
-/// Who owns something of the webhook configuration, and how.
+/// The owners of fields in the webhook configuration, and their operations.
 fn owners(api_server: &ApiServer) -> Vec<(String, String)> {
     let object = api_server.objects.object(CONFIGURATION);
     let fields = object["metadata"]["managedFields"].as_array().unwrap().clone();
@@ -79,14 +79,14 @@ fn certificates(text: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap()
 }
 
-/// Sends a review, trusting these certificates; an error where they are not enough.
+/// Sends a review, trusting these certificates; returns an error if they are not enough.
 async fn review(webhook: &WebhookProcess, trusted: &str) -> anyhow::Result<()> {
     let caller = Caller::new(webhook.address, certificates(trusted))?;
     anyhow::ensure!(setup::answer(&caller, &labelled_pod(setup::SERVICE_ACCOUNT)).await?.allowed, "denied");
     Ok(())
 }
 
-/// An authority as the webhook makes one, from one year to another.
+/// An authority like the webhook's, valid from one year to another.
 fn authority(from: i32, to: i32) -> CertifiedKey<KeyPair> {
     let signing_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -106,7 +106,7 @@ fn keep(api_server: &ApiServer, authority: &CertifiedKey<KeyPair>) {
     api_server.objects.put(CONFIGURATION, configuration(&authority.cert.pem()));
 }
 
-/// A key of the Secret as text.
+/// A value of the Secret as text.
 fn held(api_server: &ApiServer, key: &str) -> String {
     let secret = api_server.objects.object(SECRET);
     let text = BASE64_STANDARD.decode(secret["data"][key].as_str().unwrap_or_default()).unwrap();
@@ -142,7 +142,7 @@ async fn the_bundle_is_written_and_no_entry_is_owned() {
     assert_eq!(found, expected, "nothing else is touched");
     assert_eq!(owners(&api_server), [("helm", "Apply"), ("azwi-webhook", "Update")].map(owned));
 
-    // What an earlier version owns is let go of, though there is nothing else to do.
+    // The ownership of an earlier version is released, even if nothing else has to be done.
     api_server.objects.update(CONFIGURATION, "kubectl", |object| {
         object["metadata"]["managedFields"].as_array_mut().unwrap().insert(1, applied());
     });
@@ -176,7 +176,7 @@ async fn who_is_slower_than_somebody_else_looks_again() {
         if !may_patch {
             api_server.objects.forbid("patch");
         }
-        // The entries change places in between, and others come to own something.
+        // Meanwhile, the entries swap places, and others become owners of fields.
         let mut late = configuration("");
         late["webhooks"].as_array_mut().unwrap().reverse();
         late["metadata"]["managedFields"]
@@ -239,7 +239,7 @@ async fn certificates_are_renewed_without_a_webhook_configuration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_renewed_though_the_next_authority_cannot_be_written() {
     let api_server = api_server();
-    // More than two thirds of its life are over, for all the years that this test may see.
+    // More than two thirds of its lifetime are over, in every year in which this test may run.
     keep(&api_server, &authority(1951, 2060));
     api_server.objects.forbid("update");
     let webhook = WebhookProcess::start_self_managed(&api_server, &SHORT_LIFE).await.unwrap();
@@ -261,7 +261,7 @@ async fn an_authority_from_the_future_is_replaced_and_stays_trusted() {
     assert_ne!(held(&api_server, "ca.key"), future.signing_key.serialize_pem());
 }
 
-/// Writes the Secret's annotation, as `kubectl annotate` does.
+/// Writes the Secret's annotation, like `kubectl annotate` does.
 fn annotate(api_server: &ApiServer, value: &str) {
     api_server.objects.update(SECRET, "kubectl-annotate", |secret| {
         secret["metadata"]["annotations"] = json!({"azure.workload.identity/revoke-before": value});
@@ -309,7 +309,7 @@ async fn a_lost_authority_is_revoked_by_an_annotation() {
     assert_ne!(held(&api_server, "ca.crt"), lost.cert.pem());
     assert_eq!(certificates(&bundle_text(&api_server)).len(), 1);
 
-    // The annotation stays, and the new authority is made after it: nothing changes any more.
+    // The annotation stays, and the new authority is made after its time, so nothing more changes.
     annotate(&api_server, "later");
     for replica in &replicas {
         let is_told = async |replica: &WebhookProcess| replica.log().contains("later");

@@ -1,4 +1,4 @@
-//! An admission answer, whichever host gave it.
+//! An admission answer from any host.
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
@@ -7,20 +7,18 @@ use serde_json::{Map, Value, json};
 
 use crate::request::REQUEST_UID;
 
-/// What an admission host answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// Whether the pod is admitted.
     pub allowed: bool,
-    /// Why not.
+    /// Reason for a denial.
     pub message: String,
     /// HTTP status of a denial.
     pub code: Option<u64>,
-    /// RFC 6902 operations; empty when nothing changes.
+    /// RFC 6902 operations; empty if nothing changes.
     pub patch: Vec<Value>,
-    /// What the person who made the request sees.
+    /// Shown to the user who made the request.
     pub warnings: Vec<String>,
-    /// Entries of the API server's audit log.
+    /// Annotations for the API server's audit log.
     pub audit: Value,
 }
 
@@ -28,7 +26,7 @@ impl Answer {
     /// Reads a webhook's `AdmissionReview`.
     ///
     /// # Errors
-    /// It is not one.
+    /// The value is not an `AdmissionReview`.
     pub fn from_review(review: &Value) -> Result<Self> {
         let response = review.get("response").with_context(|| format!("no response in {review}"))?;
         let status = |key: &str| response.get("status").and_then(|status| status.get(key));
@@ -50,7 +48,7 @@ impl Answer {
         })
     }
 
-    /// The answer as the API server and kwctl's users get to see it, the patch in base64.
+    /// The answer in the form that the API server and kwctl's users see, with the patch in base64.
     pub fn admission_response(&self) -> Value {
         let mut response = Map::new();
         let mut set = |key: &str, value: Value| response.insert(key.to_owned(), value);
@@ -68,10 +66,10 @@ impl Answer {
         response.into()
     }
 
-    /// The object with the patch applied, by a JSON Patch library that is not ours.
+    /// Returns the object with the patch applied by an independent JSON Patch library.
     ///
     /// # Errors
-    /// The patch does not fit.
+    /// The patch does not match the object.
     pub fn apply_to(&self, object: &Value) -> Result<Value> {
         let mut patched = object.clone();
         let patch: json_patch::Patch = serde_json::from_value(Value::Array(self.patch.clone()))?;

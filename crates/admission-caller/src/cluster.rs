@@ -1,15 +1,15 @@
-//! What the host's `kubernetes/get_resource` answers: service accounts from manifests, and the real host's errors.
+//! Stubs the host's `kubernetes/get_resource`: service accounts from manifests, and the real host's errors.
 
 use serde_json::{Value, json};
 
 use crate::policy::HostCapabilities;
 
-/// The service accounts that exist, and what stands between the policy and them.
+/// The existing service accounts, and an error for all reads.
 #[derive(Debug, Clone, Default)]
 pub struct Cluster {
     /// Manifests; one without `metadata.namespace` exists in every namespace.
     pub service_accounts: Vec<Value>,
-    /// What every read meets.
+    /// The error for every read.
     pub fault: Option<Fault>,
 }
 
@@ -18,9 +18,9 @@ pub struct Cluster {
 pub enum Fault {
     /// The policy server's service account does not have the permission.
     Forbidden,
-    /// `contextAwareResources` does not name service accounts.
+    /// `contextAwareResources` does not list service accounts.
     ContextNotGranted,
-    /// `hostCapabilities` does not name the capability.
+    /// `hostCapabilities` does not list the capability.
     CapabilityNotGranted,
     /// The host has no connection to an API server.
     NoClient,

@@ -1,10 +1,10 @@
-//! Two texts side by side, for people.
+//! Compares two texts, for display.
 
 use std::fmt::Write as _;
 
 use similar::{ChangeTag, TextDiff};
 
-/// The lines of `before` and `after`, with three lines around each change; in colours if `colours`.
+/// The lines of `before` and `after`, with three lines of context around each change; in colour if `colours`.
 pub fn unified(before: &str, after: &str, colours: bool) -> String {
     let diff = TextDiff::from_lines(before, after);
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! The API server's and Kubewarden's half of an admission, without a network and without a WebAssembly runtime: manifests
-//! become requests, a policy is asked, answers are read and applied.
+//! The API server's and Kubewarden's part of an admission, without a network and without a WebAssembly runtime: builds
+//! requests from manifests, calls a policy, and reads and applies answers.
 
 pub mod answer;
 pub mod cluster;
@@ -7,3 +7,4 @@ pub mod diff;
 pub mod manifests;
 pub mod policy;
 pub mod request;
+pub mod wapc;

@@ -1,4 +1,4 @@
-//! Manifests that people hand in, as YAML or JSON.
+//! User-provided manifests in YAML or JSON.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use azwi_mutation::pod_template_path;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-/// Reads the one document of a file.
+/// Reads a file with a single document.
 ///
 /// # Errors
 /// The file cannot be read, or is neither YAML nor JSON.
@@ -16,14 +16,14 @@ pub fn read_document(path: &Path) -> Result<Value> {
     documents.into_iter().next().with_context(|| format!("{} holds no document", path.display()))
 }
 
-/// Reads all documents of a file; empty ones are left out.
+/// Reads all documents of a file; skips empty ones.
 ///
 /// # Errors
 /// The file cannot be read, or is neither YAML nor JSON.
 pub fn read_documents(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let text = text.trim_start_matches('\u{feff}');
-    // JSON first: YAML has other escapes.
+    // JSON first: YAML has different escapes.
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(objects_of(value));
     }
@@ -36,7 +36,7 @@ pub fn read_documents(path: &Path) -> Result<Vec<Value>> {
     Ok(documents)
 }
 
-/// The items of a List, or the object itself; nothing for an empty document.
+/// The items of a List, or the object itself; empty for an empty document.
 fn objects_of(value: Value) -> Vec<Value> {
     let is_list = value.get("kind").and_then(Value::as_str) == Some("List");
     match value.get("items").and_then(Value::as_array).filter(|_| is_list) {
@@ -62,7 +62,7 @@ fn group_and_kind(object: &Value) -> Option<(&str, &str)> {
 /// Reads the first pod or workload object of a file.
 ///
 /// # Errors
-/// The file cannot be read, or holds none; the error names what it holds and what is accepted.
+/// The file cannot be read, or contains neither; the error names its content and the accepted kinds.
 pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
     let objects = read_documents(path)?;
     let is_meant =

@@ -1,4 +1,4 @@
-//! What Kubewarden does around a policy: it has settings checked and requests answered, and answers what the policy asks.
+//! Kubewarden's role around a policy: it validates settings, evaluates requests, and answers the policy's host calls.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 
-/// What a policy may ask for while it answers.
+/// Capabilities that a policy may call.
 pub trait HostCapabilities: Send + Sync {
     /// Answers a `kubernetes/get_resource` request.
     ///
     /// # Errors
-    /// The text that the guest gets to see, without the prefix that waPC adds.
+    /// The text that the guest sees, without waPC's prefix.
     fn get_resource(&self, request: &Value) -> Result<Vec<u8>, String>;
 }
 
-/// Answers a call of the guest to its host, named by binding, namespace and operation.
+/// Answers a guest's host call, identified by binding, namespace and operation.
 pub fn host_call(
     capabilities: &dyn HostCapabilities,
     name: (&str, &str, &str),
@@ -32,7 +32,7 @@ pub fn host_call(
     }
 }
 
-/// A policy in some WebAssembly runtime.
+/// A policy in any WebAssembly runtime.
 pub trait Policy {
     /// Calls an operation of a fresh instance. Returns its output and the number of host calls.
     ///
@@ -45,7 +45,7 @@ pub trait Policy {
         capabilities: &Arc<dyn HostCapabilities>,
     ) -> Result<(Vec<u8>, usize)>;
 
-    /// Has the policy check its settings. The inner result is its verdict.
+    /// Lets the policy validate its settings. The inner result is its verdict.
     fn validate_settings(&self, settings: &Value) -> Result<Result<(), String>> {
         let nothing: Arc<dyn HostCapabilities> = Arc::new(NoCapabilities);
         let (output, _) = self.call("validate_settings", settings.to_string().as_bytes(), &nothing)?;
@@ -57,7 +57,7 @@ pub trait Policy {
         }
     }
 
-    /// Has the policy answer an admission request, given as JSON text so that nothing of it is rewritten on the way.
+    /// Lets the policy answer an admission request, passed as JSON text so that it is not rewritten on the way.
     fn validate(
         &self,
         request: &str,
@@ -96,18 +96,17 @@ pub trait Policy {
     }
 }
 
-/// An answer and how it came about.
+/// An answer and details of its evaluation.
 #[derive(Debug)]
 pub struct Evaluation {
-    /// The answer.
     pub answer: Answer,
     /// The object after the mutation, as the guest wrote it.
     pub mutated_object: Option<String>,
-    /// How many calls the guest made to the host.
+    /// Number of the guest's host calls.
     pub host_calls: usize,
 }
 
-/// Settings are checked without asking for anything.
+/// Settings are validated without host calls.
 struct NoCapabilities;
 
 impl HostCapabilities for NoCapabilities {
@@ -116,7 +115,7 @@ impl HostCapabilities for NoCapabilities {
     }
 }
 
-/// The mutated object's own text, which parsing would rewrite.
+/// The original text of the mutated object, which parsing would rewrite.
 fn mutated_object(output: &[u8]) -> Result<Option<String>> {
     let output = std::str::from_utf8(output)?;
     let json = JsonText::parse(output).map_err(|error| anyhow!(error))?;

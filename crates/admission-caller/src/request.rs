@@ -1,16 +1,16 @@
-//! Admission requests, as an API server makes them.
+//! Admission requests in the API server's format.
 
 use serde_json::{Value, json};
 
-/// Id of every request that is made here.
+/// Id of every request built here.
 pub const REQUEST_UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// A request as an API server sends it to a webhook.
+/// Wraps a request in the review that an API server sends to a webhook.
 pub fn review(request: &str) -> String {
     format!(r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{request}}}"#)
 }
 
-/// A pod of one container that carries the opt-in label.
+/// A pod with one container and the opt-in label.
 pub fn labelled_pod(service_account: &str) -> Value {
     json!({
         "metadata": {"name": "p", "labels": {"azure.workload.identity/use": "true"}},
@@ -18,12 +18,12 @@ pub fn labelled_pod(service_account: &str) -> Value {
     })
 }
 
-/// The admission request of a pod's creation, as an API server makes it.
+/// The API server's admission request for creating a pod.
 pub fn pod_creation(namespace: &str, pod: &str) -> String {
     request(namespace, ("", "Pod", "pods"), pod)
 }
 
-/// The admission request of the creation of any object.
+/// The admission request for creating any object.
 pub fn creation(namespace: &str, (group, resource): (&str, &str), object: &Value) -> String {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     request(namespace, (group, kind, resource), &object.to_string())
@@ -44,7 +44,7 @@ fn request(namespace: &str, (group, kind, resource): (&str, &str, &str), object:
         "dryRun": false,
     })
     .to_string();
-    // As text, so that nothing of the object is rewritten.
+    // As text, so that the object is not rewritten.
     let open = request.strip_suffix('}').unwrap_or(&request);
     format!("{open},\"object\":{object}}}")
 }

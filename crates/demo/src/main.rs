@@ -1,4 +1,4 @@
-//! Shows what the policy does to a pod: the response, the decoded patch, and the pod before and after.
+//! Shows the policy's effect on a pod: the response, the decoded patch, and the pod before and after.
 
 mod interpreter;
 
@@ -19,19 +19,19 @@ use clap::Parser;
 use interpreter::InterpretedPolicy;
 use serde_json::Value;
 
-/// Runs the policy on a pod and shows what it does. Needs no cluster and no kwctl.
+/// Runs the policy on a pod and shows the result. Needs no cluster and no kwctl.
 ///
-/// Exits with 0 when the pod is admitted, with 1 when it is denied, with 2 when there was no answer.
+/// Exits with 0 if the pod is admitted, 1 if it is denied, 2 if there was no answer.
 #[derive(Parser)]
 #[command(
     name = "demo",
     after_help = "Example:\n  demo --pod my-deployment.yaml --service-account sa.yaml --settings settings.yaml"
 )]
 struct Arguments {
-    /// Pod, or workload object whose pods are meant; YAML or JSON.
+    /// Pod, or workload object with a pod template; YAML or JSON.
     #[arg(long, value_name = "FILE", default_value_os_t = manifest("azure-wi-demo.yaml"))]
     pod: PathBuf,
-    /// Service accounts that exist; YAML or JSON, one or several documents.
+    /// Existing service accounts; YAML or JSON, one or more documents.
     #[arg(long, value_name = "FILE", default_value_os_t = manifest("service-account.yaml"))]
     service_account: PathBuf,
     /// Settings of the policy; YAML or JSON.
@@ -114,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// The service accounts of a file; other objects in it are no mistake, but none at all is.
+/// Reads the service accounts of a file; other objects in it are ignored, but having no service account is an error.
 fn read_service_accounts(path: &Path) -> Result<Vec<Value>> {
     let mut objects = read_documents(path)?;
     objects.retain(|object| object.get("kind").and_then(Value::as_str) == Some("ServiceAccount"));

@@ -1,8 +1,8 @@
-//! Strings with backslashes in them.
+//! Strings with backslash escapes.
 
-/// Resolves escapes. Half a surrogate pair becomes U+FFFD, as Go has it.
+/// Resolves escapes. Half a surrogate pair becomes U+FFFD, as in Go.
 ///
-/// Byte by byte: a string may be nothing but escapes, and seven megabytes long.
+/// Byte by byte, because a string may consist only of escapes and be seven megabytes long.
 pub(super) fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut plain = String::with_capacity(text.len());
@@ -38,12 +38,12 @@ pub(super) fn unescape(text: &str) -> String {
         });
     }
     plain.push_str(text.get(at..).unwrap_or_default());
-    // It is kept as long as a request waits.
+    // Kept for as long as a request waits.
     plain.shrink_to_fit();
     plain
 }
 
-/// The number that the four hexadecimal digits at `at` stand for.
+/// The number in the four hexadecimal digits at `at`.
 fn code_unit(bytes: &[u8], at: usize) -> u32 {
     let digits = bytes.get(at..at + 4).unwrap_or_default();
     let digit = |number: u32, byte: &u8| Some(number << 4 | char::from(*byte).to_digit(16)?);

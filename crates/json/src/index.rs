@@ -1,14 +1,14 @@
-//! Where the values of a JSON text stand.
+//! Positions of the values in a JSON text.
 //!
-//! Strict as RFC 8259 has it: the whole text is checked. Nodes are made only for what a [`Shape`] names, because most of a
-//! pod is never looked at, and because a caller must not decide how much memory its text takes.
+//! As strict as RFC 8259: the whole text is checked. Nodes are created only for values that a [`Shape`] names, because
+//! most of a pod is never read, and because a caller must not control how much memory its text takes.
 
 use std::ops::Range;
 
 use super::escapes::unescape;
 
-/// Objects and lists inside one another. A Deployment with its managed fields is about 30 deep, a custom resource
-/// definition 50. Go's decoder takes 10,000, but an API server sends what it has decoded into types, which are not deep.
+/// Maximum nesting depth. A Deployment with its managed fields is about 30 deep, a custom resource definition 50. Go's
+/// decoder accepts 10,000, but an API server only sends values decoded into types, which are not deep.
 pub(super) const DEEPEST: u32 = 128;
 
 /// As many bytes as 31 bits can count.
@@ -16,72 +16,73 @@ pub(super) const LONGEST_TEXT: usize = (1 << 31) - 1;
 
 const HAS_ESCAPES: u32 = 1 << 31;
 
-/// How much of a key with escapes is looked at, in bytes as it is written: six for each byte of the longest name or prefix of any
+/// How much of a key with escapes is read, in bytes as written: six for each byte of the longest name or prefix in any
 /// shape, which are shorter than 64.
 const LONGEST_ESCAPED_KEY: usize = 6 * 64;
 
-/// Which values of a text get a node. A value of another type than its shape expects gets one node, and none inside.
+/// Selects the values of a text that get a node. A value whose type differs from its shape gets one node, and none
+/// inside.
 #[derive(Debug)]
 pub enum Shape {
-    /// The value itself, nothing inside it.
+    /// The value itself, without its content.
     Leaf,
     /// Everything.
     Whole,
-    /// Of an object, the members with these names.
+    /// The object members with these names.
     Object(&'static [Member]),
-    /// Of an object, the members with these names, and of the others the first that is not `null`, as a leaf: it tells that
+    /// The object members with these names, and the first other member that is not `null`, as a leaf, to show that
     /// there are others.
     OpenObject(&'static [Member]),
-    /// Of a map of strings, the entries whose keys begin so, and those that are no strings.
-    Entries(&'static str),
+    /// The entries of a string map whose keys have one of these prefixes, and those whose values are not strings.
+    Entries(&'static [&'static str]),
     /// The elements of a list.
     List(&'static Shape),
 }
 
-/// A member of an object, by its key.
+/// An object member, by its key.
 pub type Member = (&'static str, &'static Shape);
 
-/// One value, or one key of an object. The nodes of a text are in the order of the text.
+/// One value, or one key of an object, in the order of the text.
 ///
-/// Twelve bytes, because a pod has hundreds of these: a text is at most [`LONGEST_TEXT`] bytes long.
+/// Twelve bytes, because a pod has hundreds of them: a text is at most [`LONGEST_TEXT`] bytes long.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Node {
     start: u32,
     end: u32,
-    /// [`Node::next`], and in the highest bit [`Node::has_escapes`].
+    /// [`Node::next`], and [`Node::has_escapes`] in the highest bit.
     next: u32,
 }
 
 impl Node {
-    /// Where the value stands in the text.
+    /// The value's position in the text.
     pub(crate) fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 
-    /// Where a string's content stands: what is between its quotes.
+    /// Position of a string's content, without its quotes.
     pub(crate) fn quoted(&self) -> Range<usize> {
         self.start as usize + 1..(self.end as usize).saturating_sub(1)
     }
 
-    /// Index of the first node after this one and all that it contains.
+    /// Index of the first node after this one and all its content.
     pub(crate) fn next(&self) -> u32 {
         self.next & !HAS_ESCAPES
     }
 
-    /// Whether this is a string with a backslash in it.
+    /// Whether this is a string with a backslash.
     pub(crate) fn has_escapes(&self) -> bool {
         self.next & HAS_ESCAPES != 0
     }
 }
 
-/// Why a text has no index.
+/// Why a text cannot be indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is not JSON; the byte offset of the first wrong value.
+    /// Not JSON; the byte offset of the first invalid value.
     Syntax(usize),
-    /// It is nested deeper than [`DEEPEST`].
+    /// Nested deeper than [`DEEPEST`].
     TooDeep,
-    /// It has more values of its shape than are allowed.
+    /// More values of its shape than allowed.
     TooManyNodes,
 }
 
@@ -98,7 +99,7 @@ fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// The shape of an object's member whose value begins with `first`; `None` if it gets no node.
+/// The shape of an object member whose value starts with `first`; `None` if it gets no node.
 fn shape_of_member(object: &Shape, key: &[u8], first: u8, is_alone: &mut bool) -> Option<&'static Shape> {
     let named = |members: &'static [Member]| {
         members.iter().find(|(name, _)| name.as_bytes() == key).map(|(_, shape)| *shape)
@@ -110,8 +111,8 @@ fn shape_of_member(object: &Shape, key: &[u8], first: u8, is_alone: &mut bool) -
             let counts = first != b'n' && std::mem::take(is_alone);
             counts.then_some(&Shape::Leaf)
         }),
-        Shape::Entries(prefix) => {
-            let counts = !is_string || key.starts_with(prefix.as_bytes());
+        Shape::Entries(prefixes) => {
+            let counts = !is_string || prefixes.iter().any(|prefix| key.starts_with(prefix.as_bytes()));
             counts.then_some(&Shape::Leaf)
         }
         Shape::Leaf | Shape::Whole | Shape::List(_) => Some(&Shape::Whole),
@@ -120,18 +121,18 @@ fn shape_of_member(object: &Shape, key: &[u8], first: u8, is_alone: &mut bool) -
 
 struct Index<'t> {
     text: &'t [u8],
-    /// The next byte to look at.
+    /// Position of the next byte.
     at: usize,
-    /// Objects and lists that are open.
+    /// Number of open objects and lists.
     depth: u32,
     nodes: Vec<Node>,
     most: usize,
-    /// The limit that was hit, if it is not the text's grammar that ended the reading.
+    /// The limit that ended the reading, unless it was a syntax error.
     limit: Option<Fault>,
 }
 
-// Nothing means that the text is no JSON, or that a limit was hit.
-#[allow(clippy::cast_possible_truncation)] // The text's length was checked, and it has no more nodes than bytes.
+// `None` means that the text is not JSON, or that a limit was reached.
+#[allow(clippy::cast_possible_truncation)] // The text's length was checked, and there are no more nodes than bytes.
 impl Index<'_> {
     fn read(&mut self, shape: &Shape) -> Option<()> {
         self.value(shape)?;
@@ -159,7 +160,7 @@ impl Index<'_> {
         }
     }
 
-    /// Records an object or a list, and as much of its content as its shape says.
+    /// Records an object or a list, and the content that its shape selects.
     fn inner(&mut self, bracket: u8, shape: &Shape) -> Option<()> {
         self.limit_depth(1)?;
         self.depth += 1;
@@ -189,7 +190,7 @@ impl Index<'_> {
         Some(())
     }
 
-    /// Records a member of an object. `is_alone` until a member was recorded of which only the first counts.
+    /// Records an object member. `is_alone` until a member is recorded of which only the first counts.
     fn member(&mut self, object: &Shape, is_alone: &mut bool) -> Option<()> {
         if self.next_byte()? != b'"' {
             return None;
@@ -218,13 +219,13 @@ impl Index<'_> {
         self.value(shape)
     }
 
-    /// Moves past a value without recording anything of it.
+    /// Moves past a value without recording anything.
     fn skip(&mut self) -> Option<()> {
-        // Whether each open bracket is an object's, the innermost in the lowest bit.
+        // Whether each open bracket is an object, the innermost in the lowest bit.
         let mut objects: u128 = 0;
         let mut open = 0;
-        // Whether a key comes next, rather than a value. Both stand in one loop, so that strings are read in one place
-        // and the compiler keeps what it needs for that in registers.
+        // Whether a key comes next, rather than a value. One loop handles both, so that strings are read in one place
+        // and the compiler keeps the variables for that in registers.
         let mut key_is_due = false;
         loop {
             let first = self.next_byte()?;
@@ -257,7 +258,7 @@ impl Index<'_> {
                 b'n' => self.literal(b"null")?,
                 _ => self.at = number_end(self.text, self.at)?,
             }
-            // A value has ended; what follows belongs to what it stands in.
+            // A value has ended; the next byte belongs to its parent.
             loop {
                 if open == 0 {
                     return Some(());
@@ -280,7 +281,7 @@ impl Index<'_> {
         }
     }
 
-    /// Nothing if `more` open brackets would be too many.
+    /// Returns `None` if `more` open brackets would be too many.
     fn limit_depth(&mut self, more: u32) -> Option<()> {
         if self.depth + more > DEEPEST {
             self.limit = Some(Fault::TooDeep);
@@ -289,11 +290,11 @@ impl Index<'_> {
         Some(())
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn next_byte(&mut self) -> Option<u8> {
         loop {
             let byte = *self.text.get(self.at)?;
-            // API servers write none, so one comparison mostly tells.
+            // API servers write none, so one comparison is usually enough.
             if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(byte);
             }
@@ -301,7 +302,7 @@ impl Index<'_> {
         }
     }
 
-    /// Notes a value that began at `start` and ends here; its index.
+    /// Records a value that started at `start` and ends here; returns its index.
     fn node(&mut self, start: usize, has_escapes: bool) -> Option<usize> {
         let index = self.nodes.len();
         if index >= self.most {
@@ -322,7 +323,7 @@ impl Index<'_> {
         rest.starts_with(literal).then(|| self.at += literal.len())
     }
 
-    /// Moves past a string. Returns whether it has a backslash in it.
+    /// Moves past a string. Returns whether it contains a backslash.
     fn string(&mut self) -> Option<bool> {
         let text = self.text;
         let (mut end, mut has_escapes) = (self.at + 1, false);
@@ -346,13 +347,13 @@ impl Index<'_> {
         Some(has_escapes)
     }
 }
-/// The first quote, backslash or control character at or after `at`, looking at eight bytes at a time.
+/// The first quote, backslash or control character at or after `at`, checking eight bytes at a time.
 fn special_byte(text: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*word);
-        // In each difference the highest bit of a byte is set where the byte was too small, and maybe after such a one.
-        // Bytes beyond ASCII have it too, but are none of those that are looked for.
+        // In each difference, the highest bit of a byte is set if the byte was too small, and possibly after one that
+        // was. Bytes beyond ASCII have it too, but are not searched for.
         let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
         let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
         let control = word.wrapping_sub(ONES * u64::from(b' '));
@@ -366,7 +367,7 @@ fn special_byte(text: &[u8], mut at: usize) -> Option<usize> {
     Some(at + text.get(at..)?.iter().position(is_special)?)
 }
 
-/// Behind the number that begins at `at`.
+/// The end of the number that starts at `at`.
 fn number_end(text: &[u8], mut at: usize) -> Option<usize> {
     let digits = |from: usize| {
         text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
@@ -405,10 +406,10 @@ mod tests {
     const SHAPE: Shape = Shape::Object(&[
         ("a\u{e9}\\", &Shape::List(&Shape::Leaf)),
         ("", &Shape::OpenObject(&[("k", &Shape::Whole)])),
-        ("é\"b", &Shape::Entries("x")),
+        ("é\"b", &Shape::Entries(&["x"])),
     ]);
 
-    /// The text with one part copied over another, so that it may or may not be JSON any more.
+    /// A text with one part copied over another, so that it may no longer be JSON.
     fn texts() -> impl Strategy<Value = String> {
         const WHOLE: &str = r#" {"a\u00e9\\":[-0.5e+10,0,{} ,[ ], "\ud83d", true,null,false,"x\ty"],"é\"b":1E2 , "":{"k":[[1]]}} "#;
         let place = || 0..WHOLE.len();
@@ -442,7 +443,7 @@ mod tests {
         const INNER: Shape = Shape::Object(&[("b", &Shape::Leaf)]);
         const OUTER: Shape = Shape::Object(&[
             ("a", &Shape::List(&INNER)),
-            ("m", &Shape::Entries("p/")),
+            ("m", &Shape::Entries(&["p/"])),
             ("o", &Shape::OpenObject(&[])),
         ]);
         let text = r#"{"x":[1,[2,{"a":3}]],"a":[{"b":{"c":1},"d":2},5],"m":{"p/q":"1","r":"2","s":3},"o":{"t":[1,2]}}"#;
@@ -478,7 +479,7 @@ mod tests {
         let deepest = DEEPEST as usize;
         for shape in [Shape::Whole, Shape::Leaf] {
             assert!(index(deep(deepest).as_bytes(), &shape, usize::MAX).is_ok());
-            // The innermost list is empty, so nothing has to be remembered of it where nothing is noted.
+            // The innermost list is empty, so no memory is needed for it if nothing is recorded.
             let fault = index(deep(deepest + 2).as_bytes(), &shape, usize::MAX).unwrap_err();
             assert_eq!(fault, Fault::TooDeep);
         }

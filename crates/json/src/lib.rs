@@ -1,8 +1,8 @@
-//! An index over a JSON text, so that fields can be read and text spliced in without copying the rest.
+//! An index over a JSON text, for reading fields and inserting text without copying the rest.
 //!
-//! One pass checks that the text is JSON and notes where each value begins and ends. Typed deserialisation would do for
-//! reading, but it makes the wasm three times as large (`docs/wasm-size.md`), and it knows no positions, which the
-//! splicing needs.
+//! One pass checks that the text is JSON and records where each value starts and ends. Typed deserialisation would be
+//! enough for reading, but it makes the wasm three times as large (`docs/wasm-size.md`) and has no positions, which
+//! insertion needs.
 
 mod escapes;
 mod index;
@@ -16,10 +16,11 @@ use index::{DEEPEST, Fault, LONGEST_TEXT, Node, index};
 pub use index::{Member, Shape};
 pub use text::printable;
 
-/// Longest string that [`JsonValue::short_text`] gives as a whole, in bytes: the longest name of any object in Kubernetes.
+/// Longest string that [`JsonValue::short_text`] returns as a whole, in bytes: the longest name of any Kubernetes
+/// object.
 pub const SHORT: usize = 253;
 
-/// A JSON text and where its values stand.
+/// A JSON text and the positions of its values.
 #[derive(Debug)]
 pub struct JsonText<'a> {
     text: &'a str,
@@ -27,19 +28,19 @@ pub struct JsonText<'a> {
 }
 
 impl<'a> JsonText<'a> {
-    /// Indexes all of a text: of settings and manifests, whose authors are the program's own users.
+    /// Indexes a whole text, for settings and manifests, which come from the program's own users.
     ///
     /// # Errors
-    /// The text is not JSON, or nested too deep.
+    /// The text is not JSON, or is nested too deep.
     pub fn parse(text: &'a str) -> Result<Self, String> {
         Self::parse_shaped(text, &Shape::Whole, usize::MAX)
     }
 
-    /// Indexes what `shape` names of a text, in at most `most_values` keys and values of twelve bytes each. The whole text is
-    /// checked.
+    /// Indexes the values that `shape` names, with at most `most_values` keys and values of twelve bytes each. The
+    /// whole text is checked.
     ///
     /// # Errors
-    /// The text is not JSON, nested too deep, or has more values of its shape than that.
+    /// The text is not JSON, is nested too deep, or has more values of its shape than that.
     pub fn parse_shaped(text: &'a str, shape: &Shape, most_values: usize) -> Result<Self, String> {
         if text.len() > LONGEST_TEXT {
             return Err("larger than 2 GiB".to_owned());
@@ -57,7 +58,7 @@ impl<'a> JsonText<'a> {
         }
     }
 
-    /// Memory that the index takes, in bytes.
+    /// Memory of the index, in bytes.
     pub fn index_bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
     }
@@ -67,27 +68,27 @@ impl<'a> JsonText<'a> {
         JsonValue { json: self, index: 0 }
     }
 
-    /// Whether a string's node stands for `wanted`.
+    /// Whether a string node equals `wanted`.
     fn is_string(&self, node: &Node, wanted: &str) -> bool {
         if node.has_escapes() {
-            // An escape is at most six bytes for one: what is much longer need not be taken apart.
+            // An escape has at most six bytes per byte, so a much longer text need not be decoded.
             return node.quoted().len() <= 6 * wanted.len()
                 && self.text.get(node.quoted()).is_some_and(|quoted| unescape(quoted) == wanted);
         }
-        // Most keys are passed over, so their lengths are compared first.
+        // Most keys do not match, so their lengths are compared first.
         node.quoted().len() == wanted.len()
             && self.text.as_bytes().get(node.quoted()) == Some(wanted.as_bytes())
     }
 }
 
-/// The text of an object with one more member, whose value is `json`. The object's own text is not written again.
+/// Adds a member with the value `json` to an object's text, without rewriting the object.
 pub fn with_member(mut object: String, key: &str, json: &str) -> String {
     push_member(&mut object, key, |text| text.push_str(json));
     object
 }
 
-/// Adds a member to the text of an object that somebody has just serialised; `write` appends its value. A large value is
-/// written where it belongs, without a copy.
+/// Adds a member to the text of a newly serialised object; `write` appends its value. A large value is written in
+/// place, without a copy.
 pub fn push_member(object: &mut String, key: &str, write: impl FnOnce(&mut String)) {
     let closed = object.pop();
     debug_assert_eq!(closed, Some('}'));
@@ -108,7 +109,7 @@ pub struct JsonValue<'a> {
     index: u32,
 }
 
-/// Iterator over values that stand side by side.
+/// Iterator over sibling values.
 #[derive(Debug)]
 pub struct Inner<'a> {
     next: JsonValue<'a>,
@@ -141,11 +142,11 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// A value is not what is needed: of another type, or beyond a bound.
+/// A value has the wrong type, or exceeds a bound.
 #[derive(Debug, Clone, Copy)]
 pub struct TypeError<'a> {
     value: JsonValue<'a>,
-    /// What is needed, for example `a string`.
+    /// The expected value, for example `a string`.
     pub expected: &'static str,
 }
 
@@ -158,22 +159,22 @@ impl<'a> JsonValue<'a> {
         Self { index, ..self }
     }
 
-    /// First byte of the value in the text.
+    /// Offset of the value's first byte in the text.
     pub fn start(&self) -> usize {
         self.node().range().start
     }
 
-    /// Behind the last byte of the value in the text.
+    /// Offset after the value's last byte in the text.
     pub fn end(&self) -> usize {
         self.node().range().end
     }
 
-    /// The value's own text.
+    /// The value as written in the text.
     pub fn raw(&self) -> &'a str {
         self.json.text.get(self.node().range()).unwrap_or_default()
     }
 
-    /// The string that this stands for.
+    /// The decoded string.
     fn unquoted(&self) -> Cow<'a, str> {
         let node = self.node();
         let quoted = self.json.text.get(node.quoted()).unwrap_or_default();
@@ -184,33 +185,30 @@ impl<'a> JsonValue<'a> {
         self.json.text.as_bytes().get(self.start()) == Some(&byte)
     }
 
-    /// Whether this is `null`.
     pub fn is_null(&self) -> bool {
         self.starts_with(b'n')
     }
 
-    /// Whether this is an object.
     pub fn is_object(&self) -> bool {
         self.starts_with(b'{')
     }
 
-    /// Whether this is an array.
     pub fn is_array(&self) -> bool {
         self.starts_with(b'[')
     }
 
-    /// Whether this is an object or a list with nothing inside, whatever of it was indexed.
+    /// Whether this is an empty object or list, regardless of what was indexed.
     pub fn is_empty(&self) -> bool {
         let inside = self.raw().get(1..).unwrap_or_default().trim_start_matches([' ', '\t', '\n', '\r']);
         inside.len() == 1
     }
 
-    /// The error that something else is needed, for example `a string`.
+    /// The error for a value that is not the expected one, for example `a string`.
     pub fn wrong<T>(self, expected: &'static str) -> Result<T, TypeError<'a>> {
         Err(TypeError { value: self, expected })
     }
 
-    /// The nodes directly inside: the elements of an array, or the keys and values of an object in turn.
+    /// The direct child nodes: the elements of an array, or the keys and values of an object in turn.
     fn inner(self) -> Inner<'a> {
         Inner { next: self.at(self.index + 1), end: self.node().next() }
     }
@@ -219,18 +217,17 @@ impl<'a> JsonValue<'a> {
         Inner { next: self, end: 0 }
     }
 
-    /// Keys and values of an object in order; nothing for other values.
+    /// Keys and values of an object in order; empty for other values.
     pub fn members(self) -> Members<'a> {
         Members(if self.is_object() { self.inner() } else { self.nothing() })
     }
 
-    /// Elements of an array in order; nothing for other values.
+    /// Elements of an array in order; empty for other values.
     pub fn elements(self) -> Inner<'a> {
         if self.is_array() { self.inner() } else { self.nothing() }
     }
 
-    /// The member of an object, `null` or not. Of repeated keys the last counts; API servers
-    /// send none.
+    /// The object member with this key, even if `null`. The last of repeated keys counts; API servers send none.
     pub fn member(self, key: &str) -> Option<Self> {
         if !self.is_object() {
             return None;
@@ -247,7 +244,7 @@ impl<'a> JsonValue<'a> {
         found
     }
 
-    /// The member of an object that is there and not `null`; to the API server both mean the same.
+    /// The object member with this key unless it is missing or `null`, which the API server does not distinguish.
     pub fn get(self, key: &str) -> Option<Self> {
         self.member(key).filter(|value| !value.is_null())
     }
@@ -267,7 +264,6 @@ impl<'a> JsonValue<'a> {
         if self.starts_with(b'"') { Ok(self) } else { self.wrong("a string") }
     }
 
-    /// The string.
     pub fn text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
         if self.starts_with(b'"') { Ok(self.unquoted()) } else { self.wrong("a string") }
     }
@@ -282,34 +278,34 @@ impl<'a> JsonValue<'a> {
         Ok(self.optional_text(key)?.unwrap_or_default())
     }
 
-    /// The string, if it is short. Of one that cannot be as short as [`SHORT`], its beginning as it is written, which is longer
-    /// than that: no name is, and a megabyte of escapes is not worth taking apart to learn it.
+    /// The string, if it is short. For one that cannot be as short as [`SHORT`], returns its beginning as written,
+    /// which is longer than that: no name is, and a megabyte of escapes is not worth decoding.
     ///
     /// # Errors
-    /// It is something else.
+    /// The value is not a string.
     pub fn short_text(self) -> Result<Cow<'a, str>, TypeError<'a>> {
         let written = self.string()?.raw();
-        // Its quotes, and at most six bytes for each of its own.
+        // Its quotes, and at most six bytes for each byte of the string.
         if written.len() <= 2 + 6 * SHORT {
             return self.text();
         }
         Ok(Cow::Borrowed(written.get(1..written.floor_char_boundary(SHORT + 6)).unwrap_or_default()))
     }
 
-    /// As [`JsonValue::short_text`], of the string under `key`, empty if there is none.
+    /// Like [`JsonValue::short_text`], for the string under `key`; empty if there is none.
     ///
     /// # Errors
-    /// The member is something else.
+    /// The member is not a string.
     pub fn short_text_or_empty(self, key: &str) -> Result<Cow<'a, str>, TypeError<'a>> {
         Ok(self.get(key).map(Self::short_text).transpose()?.unwrap_or_default())
     }
 
-    /// Whether this is the string `wanted`. One that is much longer is not taken apart.
+    /// Whether this is the string `wanted`. A much longer one is not decoded.
     pub fn is_text(self, wanted: &str) -> bool {
         self.starts_with(b'"') && self.json.is_string(&self.node(), wanted)
     }
 
-    /// Whether an object has a member that is not `null` and has none of these keys.
+    /// Whether an object has a non-`null` member with none of these keys.
     pub fn has_others_than(self, keys: &[&str]) -> bool {
         let mut inner = if self.is_object() { self.inner() } else { self.nothing() };
         while let (Some(key), Some(value)) = (inner.next(), inner.next()) {
@@ -346,7 +342,7 @@ impl<'a> JsonValue<'a> {
         self.get(key).map(Self::array).transpose()
     }
 
-    /// Whether both say the same: objects in any order, numbers by their text.
+    /// Whether both are equal: object members in any order, numbers compared by their text.
     pub fn is_equal_to(self, other: JsonValue<'_>) -> bool {
         if self.is_object() && other.is_object() {
             self.members().count() == other.members().count()
@@ -395,17 +391,17 @@ impl TypeError<'_> {
         self.value.path_in(base)
     }
 
-    /// The value's text, cut to a readable length.
+    /// The value's text, truncated to a readable length.
     pub fn shown(&self) -> String {
         printable(self.value.raw(), 100)
     }
 
-    /// One sentence about a field of `base`, which `subject` names.
+    /// One sentence about a field of `base`; `subject` is the name of `base`.
     pub fn sentence(&self, subject: &str, base: JsonValue<'_>) -> String {
         self.sentence_below(subject, "", base)
     }
 
-    /// As [`TypeError::sentence`], where `base` itself is the field `parent` of the subject.
+    /// Like [`TypeError::sentence`], if `base` itself is the field `parent` of the subject.
     pub fn sentence_below(&self, subject: &str, parent: &str, base: JsonValue<'_>) -> String {
         let path = self.path_in(base);
         let dot = if parent.is_empty() || path.is_empty() { "" } else { "." };

@@ -1,15 +1,15 @@
-//! Text of strangers on its way into a message or a log line.
+//! Untrusted text for messages and log lines.
 
-/// `text` without control characters and with at most `limit` characters; an ellipsis marks a cut.
+/// Returns `text` without control characters, truncated with an ellipsis to `limit` characters.
 ///
-/// What a pod or service account carries is written by strangers: it must not forge log lines, recolour a terminal or
-/// fill a log.
+/// The content of pods and service accounts is untrusted: it must not forge log lines, recolour a terminal or fill a
+/// log.
 pub fn printable(text: &str, limit: usize) -> String {
-    // As names are.
+    // The usual case for names.
     if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }
-    // Where almost everything is unsafe, the search for what is not ends here.
+    // If almost everything is unsafe, the search for safe characters ends here.
     let looked_at = text.get(..text.floor_char_boundary(limit.saturating_mul(16))).unwrap_or(text);
     let mut shown = String::with_capacity(text.len().min(limit * 4));
     let mut characters = looked_at.chars().filter(|c| !is_unsafe(*c));

@@ -1,7 +1,7 @@
 //! From an admission request to a verdict, in two steps with the service account lookup between them.
 //!
-//! The core does no I/O. [`admit`] either knows the verdict or says which service account it needs; the host reads it
-//! however it can, and [`PendingAdmission::resume`] finishes.
+//! The core does no I/O. [`admit`] either returns the verdict or names the service account it needs; the host reads it,
+//! and [`PendingAdmission::resume`] finishes.
 
 use std::borrow::Cow;
 
@@ -13,12 +13,12 @@ use crate::plan::{Mutation, NamedServiceAccount, advice, plan};
 use crate::view::{AdmissionRequest, PodHead, ServiceAccountLookup, Workload};
 use crate::warning::Warning;
 
-/// What a host answers: the pod is admitted with a mutation that may be empty, or it is denied.
+/// The host's answer: the pod is admitted with a possibly empty mutation, or denied.
 pub type Verdict = Result<Mutation, Denial>;
 
-/// The first step's result.
+/// Result of the first step.
 #[derive(Debug)]
-// One is made per request and taken apart at once; a box would only cost an allocation.
+// One is made per request and destructured at once; a box would only cost an allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Admission<'a> {
     /// The verdict needs no service account.
@@ -32,15 +32,15 @@ pub enum Admission<'a> {
 pub struct PendingAdmission<'a> {
     namespace: Cow<'a, str>,
     pod: PodHead<'a>,
-    /// The object that the pod template is in, unless this is about a pod itself.
+    /// The object that contains the pod template, unless the request is for a pod.
     workload: Option<Workload<'a>>,
     config: &'a Config,
 }
 
-/// Decides on a request, or says which service account has to be read first.
+/// Decides on a request, or names the service account to read first.
 ///
-/// Only the creation of pods is mutated. Workload objects get the warnings that their pods would get. Everything else
-/// is admitted untouched.
+/// Only pod creations are mutated. Workload objects get the warnings that their pods would get. Everything else is
+/// admitted unchanged.
 pub fn admit<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admission<'a> {
     if request.is_about_pods() {
         return if request.is_create() { admit_pod(request, config) } else { untouched(Vec::new()) };
@@ -71,13 +71,14 @@ fn admit_pod<'a>(request: &AdmissionRequest<'a>, config: &'a Config) -> Admissio
         return Admission::Decided(Err(Denial::invalid(message)));
     }
     match PodHead::read(object, "pod") {
+        Ok(pod) if pod.is_mirror() => untouched(Vec::new()),
         Ok(pod) if can_opt_in(&pod, config.opt_in) => {
             let namespace = request.namespace.clone();
             PendingAdmission { namespace, pod, workload: None, config }.check_names()
         }
         Ok(pod) => {
             let subject = pod_subject(&pod);
-            let mut warnings = advice::of_pod(&pod, &subject);
+            let mut warnings = advice::of_pod(&pod, &subject, &request.namespace, config);
             advice::of_missed_label(&pod, &subject, config.opt_in, &mut warnings);
             untouched(warnings)
         }
@@ -96,36 +97,40 @@ fn admit_workload<'a>(
             return untouched(vec![Warning::pods_would_be_denied(&workload.pods, &denial.message)]);
         }
     };
+    if pod.is_mirror() {
+        return untouched(Vec::new());
+    }
     if can_opt_in(&pod, config.opt_in) {
         let namespace = request.namespace.clone();
         return PendingAdmission { namespace, pod, workload: Some(workload), config }.check_names();
     }
-    let mut warnings = advice::of_pod(&pod, &workload.pods);
+    let mut warnings = advice::of_pod(&pod, &workload.pods, &request.namespace, config);
     advice::of_missed_label(&pod, &workload.pods, config.opt_in, &mut warnings);
     advice::of_workload_label(&workload, config.opt_in, &mut warnings);
     untouched(warnings)
 }
 
-/// The pod for a message.
+/// The pod's name in a message.
 fn pod_subject(pod: &PodHead<'_>) -> String {
     format!("pod {}", pod.display_name(63))
 }
 
-/// Whether the pod is opted in whatever its service account says: such a pod is denied when that cannot be read.
+/// Whether the pod is opted in regardless of its service account: such a pod is denied if the account cannot be read.
 fn is_opted_in_by_itself(pod: &PodHead<'_>, opt_in: OptIn) -> bool {
     opt_in == OptIn::All || (opt_in.reads_pod_label() && pod.is_labelled())
 }
 
-/// Whether the pod can turn out to be opted in, so that its service account has to be read.
+/// Whether the pod may be opted in by its service account, which must then be read.
 fn can_opt_in(pod: &PodHead<'_>, opt_in: OptIn) -> bool {
     is_opted_in_by_itself(pod, opt_in) || matches!(opt_in, OptIn::ServiceAccount | OptIn::PodOrServiceAccount)
 }
 
 impl Admission<'_> {
-    /// The verdict, for a host that does not wait. `lookup` reads a service account by namespace and name.
+    /// Returns the verdict, for a host that reads synchronously. `lookup` reads a service account by namespace and
+    /// name.
     ///
     /// # Errors
-    /// As [`PendingAdmission::resume`].
+    /// See [`PendingAdmission::resume`].
     pub fn finish(self, lookup: impl FnOnce(&str, &str) -> ServiceAccountLookup) -> Verdict {
         match self {
             Self::Decided(verdict) => verdict,
@@ -138,7 +143,7 @@ impl Admission<'_> {
 }
 
 impl<'a> PendingAdmission<'a> {
-    /// Names that no service account can have are not asked for: a host makes a path or a query of them.
+    /// Names that are invalid for a service account are not looked up, because hosts build paths or queries from them.
     fn check_names(self) -> Admission<'a> {
         if !is_dns_label(&self.namespace) {
             let problem = ServiceAccountLookup::Failed("the namespace is no DNS label".to_owned());
@@ -161,7 +166,7 @@ impl<'a> PendingAdmission<'a> {
         self.pod.service_account_name()
     }
 
-    /// Memory that this takes besides the request's text and its index, in bytes.
+    /// Memory used besides the request's text and its index, in bytes.
     pub fn heap_bytes(&self) -> usize {
         size_of::<Self>() + self.pod.heap_bytes()
     }
@@ -169,21 +174,28 @@ impl<'a> PendingAdmission<'a> {
     /// Finishes with the result of the lookup.
     ///
     /// # Errors
-    /// The pod is opted in and cannot be mutated: its service account is missing or unreadable, or asks for something
-    /// that cannot be given.
+    /// The pod is opted in and cannot be mutated: its service account is missing or unreadable, or requests an
+    /// unsupported configuration.
     pub fn resume(self, lookup: ServiceAccountLookup) -> Verdict {
         let subject = match &self.workload {
             Some(workload) => workload.pods.clone(),
             None => pod_subject(&self.pod),
         };
         let opt_in = self.config.opt_in;
-        let mut warnings = advice::of_pod(&self.pod, &subject);
+        let mut warnings = advice::of_pod(&self.pod, &subject, &self.namespace, self.config);
         let is_opted_in = is_opted_in_by_itself(&self.pod, opt_in)
             || matches!(&lookup, ServiceAccountLookup::Found(account) if account.is_opted_in());
         let verdict = if is_opted_in {
             self.plan(lookup, &subject)
         } else {
-            advice::of_missed_opt_in(&self.pod, &subject, &self.namespace, &lookup, opt_in, &mut warnings);
+            advice::of_missed_opt_in(
+                &self.pod,
+                &subject,
+                &self.namespace,
+                &lookup,
+                self.config,
+                &mut warnings,
+            );
             Ok(Mutation::default())
         };
         let Some(workload) = self.workload else {
@@ -191,7 +203,7 @@ impl<'a> PendingAdmission<'a> {
             warnings.extend(mutation.warnings);
             return Ok(Mutation { warnings, ..mutation });
         };
-        // The object itself stays as it is, and is never denied: its pods will be, and their author is here now.
+        // The object itself is unchanged and never denied: its pods will be, and this is the time to tell their author.
         match verdict {
             Ok(mutation) => warnings.extend(mutation.warnings),
             Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),

@@ -1,20 +1,17 @@
-//! Why a pod is refused.
-
 use std::fmt;
 
 use azwi_json::printable;
 
 use crate::text::object_name;
 
-/// A refusal of the whole request: the pod is not created.
+/// A denial of the whole request: the pod is not created.
 ///
-/// `message` is one sentence for the person who created the pod; texts that upstream has too are upstream's.
+/// `message` is one sentence for the user who created the pod; where upstream has a text, it is upstream's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// HTTP status of the answer: 400 for a pod that cannot be right, 404 for a missing service account, 500 when a
-    /// retry may succeed.
+    /// HTTP status of the answer: 400 for an invalid pod, 404 for a missing service account, 500 if a retry may
+    /// succeed.
     pub code: u16,
-    /// Human-readable reason.
     pub message: String,
 }
 
@@ -24,12 +21,12 @@ impl Denial {
         Self { code: 400, message: message.into() }
     }
 
-    /// The service account does not exist. The text is the API server's own, as upstream passes it on.
+    /// The service account does not exist. The text is the API server's, as passed on by upstream.
     pub fn service_account_not_found(name: &str) -> Self {
         Self { code: 404, message: format!("serviceaccounts \"{}\" not found", printable(name, 253)) }
     }
 
-    /// The service account could not be read; controllers retry such answers.
+    /// The service account could not be read; controllers retry after such an answer.
     pub fn service_account_unreadable(namespace: &str, name: &str, reason: &str) -> Self {
         let name = object_name(namespace, name);
         Self { code: 500, message: format!("cannot read service account {name}: {}", printable(reason, 512)) }

@@ -1,31 +1,36 @@
-//! Names that pods, service accounts and clients of Azure SDKs agree on. All are upstream's, letter for letter.
+//! Names shared by pods, service accounts and Azure SDK clients. All are exactly upstream's.
 
-/// Label on a pod or service account that opts it in when its value is exactly [`OPT_IN_VALUE`].
+/// Label that opts in a pod or service account if its value is exactly [`OPT_IN_VALUE`].
 pub(crate) const OPT_IN_LABEL: &str = "azure.workload.identity/use";
-/// The one value of [`OPT_IN_LABEL`] that counts.
+/// The only value of [`OPT_IN_LABEL`] that counts.
 pub(crate) const OPT_IN_VALUE: &str = "true";
 
-/// Prefix of every annotation that is read.
+/// Prefix of all annotations that are read.
 pub const ANNOTATION_PREFIX: &str = "azure.workload.identity/";
 /// Service account annotation: client id of the application or managed identity.
 pub(crate) const CLIENT_ID_ANNOTATION: &str = "azure.workload.identity/client-id";
-/// Service account annotation: tenant id, overriding the setting.
+/// Service account annotation: tenant id, overrides the setting.
 pub(crate) const TENANT_ID_ANNOTATION: &str = "azure.workload.identity/tenant-id";
-/// Pod or service account annotation: life of the token in seconds.
+/// Pod or service account annotation: token lifetime in seconds.
 pub(crate) const TOKEN_EXPIRATION_ANNOTATION: &str =
     "azure.workload.identity/service-account-token-expiration";
-/// Pod annotation: containers that get nothing, separated by `;` or `,`.
+/// Pod annotation: containers that are not injected, separated by `;` or `,`.
 pub(crate) const SKIP_CONTAINERS_ANNOTATION: &str = "azure.workload.identity/skip-containers";
-/// Pod annotation: asks for the proxy sidecar.
+/// Pod annotation: requests the proxy sidecar.
 pub(crate) const INJECT_PROXY_ANNOTATION: &str = "azure.workload.identity/inject-proxy-sidecar";
 /// Pod annotation: port of the proxy sidecar.
 pub(crate) const PROXY_PORT_ANNOTATION: &str = "azure.workload.identity/proxy-sidecar-port";
-/// Prefix of the pod annotation that opts a pod into the token endpoint; the setting's suffix follows.
+/// Prefix of the pod annotation that opts a pod in to the token endpoint, followed by the setting's suffix.
 pub(crate) const TOKEN_ENDPOINT_ANNOTATION_PREFIX: &str = "azure.workload.identity/use-";
 
-/// Environment variable: client id.
+/// Annotation of mirror pods, which represent a kubelet's static pods; the API server rejects tokens in them.
+pub(crate) const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// Node label: operating system.
+pub(crate) const OS_NODE_LABEL: &str = "kubernetes.io/os";
+/// Node label: operating system, older name.
+pub(crate) const OLD_OS_NODE_LABEL: &str = "beta.kubernetes.io/os";
+
 pub(crate) const CLIENT_ID_ENV: &str = "AZURE_CLIENT_ID";
-/// Environment variable: tenant id.
 pub(crate) const TENANT_ID_ENV: &str = "AZURE_TENANT_ID";
 /// Environment variable: path of the projected token.
 pub(crate) const TOKEN_FILE_ENV: &str = "AZURE_FEDERATED_TOKEN_FILE";
@@ -40,12 +45,10 @@ pub(crate) const CA_FILE_ENV: &str = "AZURE_KUBERNETES_CA_FILE";
 /// Environment variable of the token endpoint: the CA certificate itself, PEM.
 pub(crate) const CA_DATA_ENV: &str = "AZURE_KUBERNETES_CA_DATA";
 
-/// Audience of the token unless the settings say otherwise.
+/// Audience of the token unless the settings override it.
 pub(crate) const DEFAULT_AUDIENCE: &str = "api://AzureADTokenExchange";
-/// Service account of a pod that names none.
+/// Service account of a pod that does not set one.
 pub(crate) const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
-/// Name of the injected proxy sidecar.
 pub(crate) const PROXY_CONTAINER: &str = "azwi-proxy";
-/// Name of the injected init container that redirects traffic to the proxy sidecar.
 pub(crate) const PROXY_INIT_CONTAINER: &str = "azwi-proxy-init";

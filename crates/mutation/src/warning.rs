@@ -1,10 +1,13 @@
-//! What people are told about a pod that is admitted but may not be what they meant.
+//! Warnings about a pod that is admitted but may not be what the user meant.
 
 use std::fmt;
 
 use azwi_json::printable;
 
+use crate::bounds::LONGEST_KEY_NAME;
+use crate::names::ANNOTATION_PREFIX;
 use crate::text::object_name;
+use crate::view::KeyKind;
 
 /// A warning: a stable code and one sentence. Displayed as `AZWI001 sentence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,15 +18,14 @@ pub struct Warning {
 
 macro_rules! warning_codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// Stable names of the warnings, explained one by one in `docs/warnings.md`.
+        /// Stable names of the warnings, explained in `docs/warnings.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum WarningCode { $($(#[$doc])* $name,)* }
 
         impl WarningCode {
-            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The code as it is shown, for example `AZWI001`.
+            /// The displayed code, for example `AZWI001`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
@@ -38,7 +40,7 @@ warning_codes! {
     ClientIdNotGuid = "AZWI002",
     /// The opt-in label has a value other than "true".
     LabelValue = "AZWI003",
-    /// The opt-in label or the client id stands where nothing reads it.
+    /// The opt-in label or the client id is in a place where it has no effect.
     WrongObject = "AZWI004",
     /// The tenant-id annotation is present and empty.
     TenantIdEmpty = "AZWI005",
@@ -46,18 +48,24 @@ warning_codes! {
     SkippedContainerUnknown = "AZWI006",
     /// A container sets one of the injected variables itself, to another value.
     VariableKept = "AZWI007",
-    /// A container mounts something else where the token belongs.
+    /// A container mounts something else at the token's path.
     MountPathOccupied = "AZWI008",
-    /// The proxy sidecar, a Linux image, was asked for on a Windows pod.
+    /// The proxy sidecar, a Linux image, was requested for a Windows pod.
     ProxyOnWindows = "AZWI009",
-    /// The token is projected by a volume of another name, which the mount does not refer to.
+    /// The token is projected by a volume with another name, which the mount does not refer to.
     TokenVolumeElsewhere = "AZWI010",
     /// The service account that might have opted the pod in could not be read.
     ServiceAccountUnreadable = "AZWI011",
     /// The pods of this workload object would be denied.
     PodsWouldBeDenied = "AZWI012",
-    /// The pod asks for the token endpoint, which the configured token volume layout cannot serve.
+    /// The pod requests the token endpoint, which the configured token volume layout does not support.
     TokenEndpointUnavailable = "AZWI013",
+    /// A volume with the token volume's name may not contain the token.
+    TokenVolumeUnclear = "AZWI014",
+    /// The pod's own token volume projects a token for another audience.
+    TokenAudience = "AZWI015",
+    /// A key with the project's prefix is unknown.
+    UnknownKey = "AZWI016",
 }
 
 impl Warning {
@@ -65,7 +73,6 @@ impl Warning {
         Self { code, sentence }
     }
 
-    /// The stable code.
     pub fn code(&self) -> WarningCode {
         self.code
     }
@@ -118,18 +125,28 @@ impl Warning {
         )
     }
 
-    pub(crate) fn client_id_on_pod(pod: &str) -> Self {
+    /// `name` is the key without its prefix.
+    pub(crate) fn annotation_elsewhere(kind: KeyKind, name: &str, subject: &str, place: &str) -> Self {
         Self::new(
             WarningCode::WrongObject,
-            format!("client-id annotation of {pod} has no effect; annotate its service account"),
+            format!("{name} {kind} of {subject} has no effect; annotate {place}"),
         )
     }
 
-    pub(crate) fn client_id_is_label(namespace: &str, account: &str) -> Self {
-        let account = object_name(namespace, account);
+    /// See [`Warning::annotation_elsewhere`].
+    pub(crate) fn annotation_is_label(name: &str, subject: &str) -> Self {
         Self::new(
             WarningCode::WrongObject,
-            format!("client-id of service account {account} is a label; it must be an annotation"),
+            format!("{name} of {subject} is a label; it must be an annotation"),
+        )
+    }
+
+    /// `known` is the most similar known key, without the prefix.
+    pub(crate) fn unknown_key(kind: KeyKind, key: &str, subject: &str, known: &str) -> Self {
+        let key = printable(key, ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME);
+        Self::new(
+            WarningCode::UnknownKey,
+            format!("{kind} {key} of {subject} is unknown; did you mean {known}?"),
         )
     }
 
@@ -141,11 +158,14 @@ impl Warning {
         )
     }
 
-    pub(crate) fn skipped_container_unknown(pod: &str, container: &str) -> Self {
-        let container = printable(container, 63);
+    /// `meant` is the container with a similar name.
+    pub(crate) fn skipped_container_unknown(pod: &str, container: &str, meant: &str) -> Self {
+        let (container, meant) = (printable(container, 63), printable(meant, 63));
         Self::new(
             WarningCode::SkippedContainerUnknown,
-            format!("skip-containers of {pod} names \"{container}\", which is no container of it"),
+            format!(
+                "skip-containers of {pod} names \"{container}\", which it does not have; did you mean \"{meant}\"?"
+            ),
         )
     }
 
@@ -162,6 +182,39 @@ impl Warning {
         Self::new(
             WarningCode::MountPathOccupied,
             format!("container {container} of {pod} mounts volume {volume} where the token belongs"),
+        )
+    }
+
+    pub(crate) fn mount_point_cannot_be_made(pod: &str, container: &str, volume: &str, path: &str) -> Self {
+        let (container, volume, path) =
+            (printable(container, 63), printable(volume, 63), printable(path, 100));
+        Self::new(
+            WarningCode::MountPathOccupied,
+            format!(
+                "container {container} of {pod} cannot start: read-only volume {volume} at {path} has no folder for the token"
+            ),
+        )
+    }
+
+    pub(crate) fn token_volume_unclear(pod: &str, volume: &str, file: &str) -> Self {
+        Self::new(
+            WarningCode::TokenVolumeUnclear,
+            format!("volume {volume} of {pod} is not replaced; it must hold the token as file {file}"),
+        )
+    }
+
+    /// `audience` is empty for a token for the API server.
+    pub(crate) fn token_audience(pod: &str, volume: &str, audience: &str, wanted: &str) -> Self {
+        let audience = match audience {
+            "" => "no audience".to_owned(),
+            audience => format!("audience {}", printable(audience, 100)),
+        };
+        Self::new(
+            WarningCode::TokenAudience,
+            format!(
+                "volume {volume} of {pod} projects a token for {audience}; {} is needed",
+                printable(wanted, 100)
+            ),
         )
     }
 

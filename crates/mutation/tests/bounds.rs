@@ -1,6 +1,6 @@
-//! What a caller sends is bounded, and who meets a bound is told which.
+//! Requests are bounded, and errors name the bound that was exceeded.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
@@ -156,14 +156,15 @@ fn names_that_no_service_account_can_have_are_never_asked_for() {
 
 #[test]
 fn long_lists_meet_long_lists_without_a_product() {
-    // A hundred thousand names, none of which is a container's: twenty warnings, and no more are made.
-    let names: Vec<String> = (0..40_000).map(|number| number.to_string()).collect();
-    let containers: Vec<Value> = (0..700).map(|number| json!({"name": format!("c{number}")})).collect();
+    // Many names, each of which is like that of a container: the first few are compared, and only with some containers.
+    let names: Vec<String> = (0..30_000).map(|number| format!("k{number:03}")).collect();
+    let containers: Vec<Value> = (0..700).map(|number| json!({"name": format!("c{number:03}")})).collect();
     let pod = json!({"metadata": {"name": "p", "labels": serde_json::from_str::<Value>(LABELS).unwrap(),
         "annotations": {"azure.workload.identity/skip-containers": names.join(";")}},
         "spec": {"containers": containers}});
     let mutation = answer_with(&request("ns", &pod.to_string()), ServiceAccount::default()).unwrap();
-    assert_eq!(mutation.warnings.len(), 20);
+    let unknown = mutation.warnings.iter().filter(|warning| warning.to_string().starts_with("AZWI006"));
+    assert_eq!(unknown.count(), 8);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn skip_names_that_print_alike_are_one_warning_and_no_search() {
     let names: Vec<String> = (0..30_000).map(name).collect();
     let pod = json!({"metadata": {"name": "p", "labels": serde_json::from_str::<Value>(LABELS).unwrap(),
         "annotations": {"azure.workload.identity/skip-containers": names.join(";")}},
-        "spec": {"containers": [{"name": "c"}]}});
+        "spec": {"containers": [{"name": "\u{1}\u{1}\u{1}\u{1}x"}]}});
     let mutation = answer_with(&request("ns", &pod.to_string()), ServiceAccount::default()).unwrap();
     let unknown = mutation.warnings.iter().filter(|warning| warning.to_string().starts_with("AZWI006"));
     assert_eq!(unknown.count(), 1);

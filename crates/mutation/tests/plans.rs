@@ -1,12 +1,12 @@
-//! What the recorded answers and the generated pods do not show: each with its exact patch.
+//! Cases that the recorded answers and the generated pods do not cover, each with its exact patch.
 
-// Helpers of tests are tests to a reader, but not to the lint.
-#![allow(clippy::unwrap_used)]
+// The lint does not treat test helpers as tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod support;
 
 use azwi_json::JsonText;
-use azwi_mutation::{AdmissionRequest, ServiceAccountLookup, Verdict, admit};
+use azwi_mutation::{Admission, AdmissionRequest, Mutation, ServiceAccountLookup, Verdict, admit};
 use serde_json::{Value, json};
 use support::{config, found, verdict};
 
@@ -17,7 +17,7 @@ fn labelled_account() -> Value {
     }})
 }
 
-/// Settings with a token endpoint that gets its CA in this way.
+/// Settings with a token endpoint that gets its CA from this source.
 fn with_endpoint(ca: &str, source: &Value) -> Value {
     json!({"optIn": "all", "tokenVolume": "reserved", "tokenEndpoint": {
         "annotationSuffix": "x",
@@ -167,6 +167,88 @@ fn an_earlier_volume_keeps_its_place_so_that_its_variables_stay_right() {
             assert_eq!(volumes, Some(1), "{layout}");
         }
     }
+}
+
+#[test]
+fn a_volume_of_our_name_that_cannot_hold_the_token_is_refused() {
+    let other = json!({"items": [{"key": "k", "path": "other"}]});
+    for (volume, kind) in [
+        (json!({"emptyDir": {}}), "emptyDir"),
+        (json!({}), "emptyDir"),
+        (json!({"image": {"reference": "x"}}), "image"),
+        (json!({"downwardAPI": other}), "downwardAPI"),
+        (json!({"secret": other}), "secret"),
+        (json!({"projected": {"sources": [{"configMap": other}]}}), "projected"),
+    ] {
+        let mut volume = volume;
+        volume["name"] = json!("azure-identity-token");
+        let pod = json!({"spec": {"containers": [{"name": "c"}], "volumes": [volume]}});
+        let denial = answer(&pod, &labelled_account(), &json!({})).unwrap_err();
+        let message = format!(
+            "pod volume azure-identity-token ({kind}) cannot hold the token that is to be in a volume of that name; rename it"
+        );
+        assert_eq!((denial.code, denial.message), (400, message));
+    }
+}
+
+#[test]
+fn a_volume_of_our_name_is_not_needed_where_no_container_gets_anything() {
+    let pod = json!({
+        "metadata": {"annotations": {"azure.workload.identity/skip-containers": "c"}},
+        "spec": {"containers": [{"name": "c"}], "volumes": [{"name": "azure-identity-token", "emptyDir": {}}]},
+    });
+    assert_eq!(mutated(&pod, &json!({})), pod);
+}
+
+#[test]
+fn a_volume_of_our_name_that_may_hold_the_token_is_mounted() {
+    let volume = json!({"name": "azure-identity-token", "csi": {"driver": "d"}});
+    let pod = json!({"spec": {"containers": [{"name": "c"}], "volumes": [volume]}});
+    let after = mutated(&pod, &json!({}));
+    assert_eq!(after.pointer("/spec/volumes"), pod.pointer("/spec/volumes"));
+    let mount = after.pointer("/spec/containers/0/volumeMounts/0/name");
+    assert_eq!(mount, Some(&json!("azure-identity-token")));
+}
+
+#[test]
+fn mirror_pods_stay_as_they_are_without_a_lookup() {
+    for opt_in in ["pod", "serviceAccount", "podOrServiceAccount", "all"] {
+        for value in [json!("hash"), json!(""), Value::Null] {
+            let pod = json!({
+                "metadata": {
+                    "labels": {"azure.workload.identity/use": "true"},
+                    "annotations": {"kubernetes.io/config.mirror": value},
+                },
+                "spec": {"containers": [{"name": "c"}]},
+            })
+            .to_string();
+            let (json, config) = (JsonText::parse(&pod).unwrap(), config(&json!({"optIn": opt_in})));
+            let admission = admit(&AdmissionRequest::pod_creation("team", json.root()), &config);
+            let Admission::Decided(Ok(mutation)) = admission else { panic!("{opt_in}: {admission:?}") };
+            assert_eq!(mutation, Mutation::default(), "{opt_in}");
+        }
+    }
+}
+
+#[test]
+fn the_proxys_containers_have_resources_and_privileges_as_set() {
+    let resources = json!({"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}});
+    let init_resources = json!({"limits": {"cpu": 1}});
+    let pod = json!({
+        "metadata": {"annotations": {"azure.workload.identity/inject-proxy-sidecar": "true"}},
+        "spec": {"containers": [{"name": "c"}]},
+    });
+    let proxy = |proxy: Value| mutated(&pod, &json!({"proxy": proxy}));
+    let set =
+        proxy(json!({"resources": resources, "initResources": init_resources, "initPrivileged": false}));
+    assert_eq!(set.pointer("/spec/initContainers/0/resources"), Some(&resources));
+    assert_eq!(set.pointer("/spec/initContainers/1/resources"), Some(&init_resources));
+    let context = set.pointer("/spec/initContainers/1/securityContext").unwrap();
+    assert_eq!(context["privileged"], json!(false));
+    assert_eq!(context["capabilities"]["add"], json!(["NET_ADMIN", "NET_RAW"]));
+    let unset = proxy(json!({}));
+    assert_eq!(unset.pointer("/spec/initContainers/0/resources"), None);
+    assert_eq!(unset.pointer("/spec/initContainers/1/securityContext/privileged"), Some(&json!(true)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Laws that hold for every pod, checked over generated ones.
+//! Properties of every pod, checked on generated ones.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod generated;
@@ -17,9 +17,9 @@ use proptest::sample::select;
 use proptest::test_runner::{Config as Runs, TestCaseError, TestRunner};
 use support::{creation, verdict_on_request};
 
-/// How many mutated pods the laws are checked on.
+/// Number of mutated pods on which the properties are checked.
 const MUTATED_PODS: u32 = 10_000;
-/// How many pods may be generated in vain for that: some are denied, or not opted in (two in seven of them).
+/// Number of pods that may be discarded for that: some are denied, or not opted in (two in seven of them).
 const UNTOUCHED_PODS: u32 = 20_000;
 
 const SERVICE_ACCOUNTS: &[&str] = &[
@@ -61,8 +61,8 @@ fn applied(mutation: &Mutation, pod: &str) -> String {
     mutation.patch.apply_to(JsonText::parse(pod).unwrap().root()).unwrap()
 }
 
-/// Whether all of `before` is still in `after`, in the same order and with the same number texts. What this software
-/// injected earlier under a reserved name may have been put right, in the layouts that have one.
+/// Whether all of `before` is still in `after`, in the same order and with the same number texts. Parts that this
+/// software injected earlier under a reserved name may have been corrected, in the layouts that have one.
 fn is_kept(before: JsonValue<'_>, after: JsonValue<'_>, layout: &str) -> bool {
     let is_nothing =
         |value: JsonValue<'_>| value.raw() == "null" || (value.is_array() && value.elements().count() == 0);
@@ -83,13 +83,13 @@ fn is_kept(before: JsonValue<'_>, after: JsonValue<'_>, layout: &str) -> bool {
     before.raw() == after.raw()
 }
 
-/// Whether this is a volume or mount under a name that belongs to this software.
+/// Whether this is a volume or mount with a name reserved for this software.
 fn is_own(value: JsonValue<'_>) -> bool {
     let name = value.get("name").and_then(|name| name.text().ok()).unwrap_or_default();
     name.starts_with("azure-workload-identity-reserved-") && value.get("image").is_none()
 }
 
-/// What the API server fills in.
+/// Applies the API server's defaults.
 fn defaulted(pod: &str) -> String {
     let mut pod: serde_json::Value = serde_json::from_str(pod).unwrap();
     let empty = Vec::new();
@@ -117,7 +117,7 @@ fn defaulted(pod: &str) -> String {
     pod.to_string()
 }
 
-/// The name that the API server makes from the prefix.
+/// Sets the name that the API server generates from the prefix.
 fn named(pod: &str) -> String {
     let mut pod: serde_json::Value = serde_json::from_str(pod).unwrap();
     let metadata = &mut pod["metadata"];
@@ -127,7 +127,7 @@ fn named(pod: &str) -> String {
     pod.to_string()
 }
 
-/// The laws for one pod; whether it was mutated.
+/// Checks the properties for one pod; returns whether it was mutated.
 fn check_laws(
     pod: &str,
     service_account: &str,
@@ -137,12 +137,12 @@ fn check_laws(
     let Ok(mutation) = mutation_of(pod, service_account, config) else { return Ok(false) };
     let mutated = applied(&mutation, pod);
 
-    // Nothing is lost, reordered or respelt.
+    // Nothing is lost, reordered or reformatted.
     let kept =
         is_kept(JsonText::parse(pod).unwrap().root(), JsonText::parse(&mutated).unwrap().root(), layout);
     prop_assert!(kept, "lost: {mutated}");
 
-    // The patch says what a JSON Patch library makes of it, and only adds but for reserved names.
+    // The patch matches the result of a JSON Patch library, and only adds, except for reserved names.
     let mut patched: serde_json::Value = serde_json::from_str(pod).unwrap();
     let patch: json_patch::Patch = serde_json::from_str(&mutation.patch.to_json()).unwrap();
     json_patch::patch(&mut patched, &patch).unwrap();
@@ -153,7 +153,7 @@ fn check_laws(
     // The API accepts it.
     prop_assert!(serde_json::from_str::<Pod>(&mutated).is_ok(), "no pod: {mutated}");
 
-    // Twice is once; also when the API server has filled in defaults and a name in between.
+    // A second mutation changes nothing, even if the API server has set defaults and a name in between.
     for again in [mutated.clone(), defaulted(&mutated), named(&mutated), named(&defaulted(&mutated))] {
         let second = mutation_of(&again, service_account, config).unwrap();
         prop_assert!(second.patch.is_empty(), "mutated again: {:?} of {again}", second.patch);
@@ -173,7 +173,7 @@ fn laws_of_a_mutation() {
         if check_laws(&pod, service_account, layout, &config)? {
             Ok(())
         } else {
-            // Checked as well, but does not count; the runner makes another one.
+            // Checked as well, but not counted; the runner generates another one.
             Err(TestCaseError::reject("not mutated"))
         }
     });
@@ -206,7 +206,7 @@ proptest! {
             let verdict = verdict_on_request(&request, lookup("{}"), &config);
             prop_assert!(verdict.is_ok_and(|mutation| mutation.patch.is_empty()));
         }
-        // What matters is that these return at all.
+        // It only matters that these return.
         _ = AdmissionRequest::read(JsonText::parse(&text).unwrap().root());
         _ = Settings::from_json(&text).and_then(|settings| Config::new(&settings));
         _ = ServiceAccount::from_json(&text);
@@ -216,7 +216,7 @@ proptest! {
     fn arbitrary_text_gets_an_answer(text in ".{0,64}", cut in 0..200_usize) {
         _ = JsonText::parse(&text);
         _ = Settings::from_json(&text);
-        // A request that ends too early.
+        // A truncated request.
         let whole = creation("team-a", ("", "Pod", "pods"), r#"{"metadata":{"labels":{"é":"\ud83d"}}}"#);
         let cut = whole.floor_char_boundary(cut.min(whole.len() - 1));
         prop_assert!(JsonText::parse(&whole[..cut]).is_err());

@@ -1,6 +1,6 @@
-//! Each warning: what causes it, and its sentence.
+//! Each warning: its cause and its text.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -18,7 +18,7 @@ fn annotated(annotations: &Value) -> Value {
     json!({"metadata": {"annotations": annotations}})
 }
 
-/// A labelled pod of service account `sa` with these annotations and these members of its spec besides one container.
+/// A labelled pod of service account `sa` with these annotations and these spec members besides one container.
 fn labelled(annotations: &Value, spec: &Value) -> Value {
     let mut pod = json!({
         "kind": "Pod",
@@ -51,7 +51,7 @@ struct Case {
     warnings: &'static [&'static str],
 }
 
-/// A case with a service account and settings that nothing is wrong with.
+/// A case with a valid service account and valid settings.
 fn case(name: &'static str, object: Value, warnings: &'static [&'static str]) -> Case {
     let account = annotated(&json!({"azure.workload.identity/client-id": CLIENT_ID}));
     Case { name, object, lookup: found(&account), settings: json!({}), warnings }
@@ -71,7 +71,7 @@ impl Case {
         Self { settings, ..self }
     }
 
-    /// The warnings as they are shown.
+    /// The displayed warnings.
     fn run(&self) -> Vec<String> {
         let is_pod = self.object.get("kind") == Some(&json!("Pod"));
         let kind = if is_pod { ("", "Pod", "pods") } else { ("apps", "Deployment", "deployments") };
@@ -85,6 +85,9 @@ fn cases() -> Vec<Case> {
     let mut cases = cases_of_labels();
     cases.extend(cases_of_service_accounts());
     cases.extend(cases_of_specs());
+    cases.extend(cases_of_volumes());
+    cases.extend(cases_of_keys());
+    cases.extend(cases_of_windows());
     cases
 }
 
@@ -113,7 +116,7 @@ fn cases_of_labels() -> Vec<Case> {
                 "azure.workload.identity/use": "true", "azure.workload.identity/client-id": "x",
             }})),
             &[
-                "AZWI004 client-id annotation of pod web has no effect; annotate its service account",
+                "AZWI004 client-id annotation of pod web has no effect; annotate its service account team/sa",
                 "AZWI004 azure.workload.identity/use is an annotation of pod web; it must be a label",
             ],
         ),
@@ -193,9 +196,12 @@ fn cases_of_specs() -> Vec<Case> {
     ]}}]});
     vec![
         case(
-            "a skipped container that does not exist",
-            labelled(&json!({"azure.workload.identity/skip-containers": "c, side;"}), &none),
-            &["AZWI006 skip-containers of pod web names \"side\", which is no container of it"],
+            "a skipped container whose name is misspelt, and one that a later webhook adds",
+            labelled(
+                &json!({"azure.workload.identity/skip-containers": "sidecars, istio-proxy;"}),
+                &json!({"containers": [{"name": "web"}, {"name": "sidecar"}]}),
+            ),
+            &["AZWI006 skip-containers of pod web names \"sidecars\", which it does not have; did you mean \"sidecar\"?"],
         ),
         case(
             "a variable of the container's own",
@@ -236,6 +242,189 @@ fn cases_of_specs() -> Vec<Case> {
         .with_settings(
             json!({"tokenEndpoint": {"annotationSuffix": "identity-binding", "audience": "api://x"}}),
         ),
+    ]
+}
+
+fn cases_of_volumes() -> Vec<Case> {
+    let none = json!({});
+    let volume = |source: &str, value: Value| {
+        labelled(&none, &json!({"volumes": [{"name": "azure-identity-token", source: value}]}))
+    };
+    let token = |audience: Value| {
+        let token = json!({"path": "azure-identity-token", "audience": audience});
+        volume("projected", json!({"sources": [{"serviceAccountToken": token}]}))
+    };
+    let items = json!({"items": [{"key": "k", "path": "azure-identity-token"}]});
+    let below = |volume: Value, mount: Value| {
+        let container = json!({"name": "c", "volumeMounts": [mount]});
+        labelled(&none, &json!({"containers": [container], "volumes": [volume]}))
+    };
+    let unclear: &[&str] = &[
+        "AZWI014 volume azure-identity-token of pod web is not replaced; it must hold the token as file azure-identity-token",
+    ];
+    let cannot_start: &[&str] = &[
+        "AZWI008 container c of pod web cannot start: read-only volume v at /run/secrets has no folder for the token",
+    ];
+    let mounted = json!({"name": "v", "mountPath": "/run/secrets"});
+    vec![
+        case("a volume of our name that is a driver's", volume("csi", json!({"driver": "d"})), unclear),
+        case("a volume of our name that is a Secret", volume("secret", json!({"secretName": "s"})), unclear),
+        case("a volume of our name of a kind of the future", volume("later", json!({})), unclear),
+        case(
+            "a volume of our name that projects a Secret, all of it",
+            volume("projected", json!({"sources": [{"secret": {"name": "s"}}]})),
+            unclear,
+        ),
+        case("a volume of our name that shows the file", volume("downwardAPI", items.clone()), &[]),
+        case(
+            "a volume of our name that projects the file",
+            volume("projected", json!({"sources": [{"configMap": items}]})),
+            &[],
+        ),
+        case("our own volume", token(json!("api://AzureADTokenExchange")), &[]),
+        case(
+            "our own volume with a token for somebody else",
+            token(json!("vault")),
+            &["AZWI015 volume azure-identity-token of pod web projects a token for audience vault; \
+               api://AzureADTokenExchange is needed"],
+        ),
+        case(
+            "our own volume with a token for the API server",
+            token(Value::Null),
+            &["AZWI015 volume azure-identity-token of pod web projects a token for no audience; \
+               api://AzureADTokenExchange is needed"],
+        ),
+        case(
+            "a Secret above the token's folder",
+            below(json!({"name": "v", "secret": {"secretName": "s"}}), mounted.clone()),
+            cannot_start,
+        ),
+        case(
+            "a claim above the token's folder, mounted read-only",
+            below(
+                json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
+                json!({"name": "v", "mountPath": "/run/secrets", "readOnly": true}),
+            ),
+            cannot_start,
+        ),
+        case(
+            "an empty directory above the token's folder",
+            below(json!({"name": "v", "emptyDir": {}}), mounted.clone()),
+            &[],
+        ),
+        case(
+            "something read-only above the token's folder that has folders",
+            below(
+                json!({"name": "v", "secret": {"items": [{"key": "k", "path": "azure/tokens/x"}]}}),
+                mounted.clone(),
+            ),
+            &[],
+        ),
+        case(
+            "something read-only above, and something else between",
+            labelled(
+                &none,
+                &json!({
+                    "containers": [{"name": "c", "volumeMounts": [
+                        mounted, {"name": "w", "mountPath": "/var/run/secrets/azure"},
+                    ]}],
+                    "volumes": [{"name": "v", "secret": {}}, {"name": "w", "emptyDir": {}}],
+                }),
+            ),
+            &[],
+        ),
+    ]
+}
+
+fn cases_of_keys() -> Vec<Case> {
+    let none = json!({});
+    let client_id = ("azure.workload.identity/client-id", CLIENT_ID);
+    let with = |key: &str, value: &str| annotated(&json!({key: value, client_id.0: client_id.1}));
+    let endpoint = json!({"tokenEndpoint": {"annotationSuffix": "identity-binding", "audience": "api://x"}});
+    vec![
+        account(
+            "a pod's annotation on the service account",
+            &with("azure.workload.identity/skip-containers", "c"),
+            &[
+                "AZWI004 skip-containers annotation of service account team/sa has no effect; annotate pod web",
+            ],
+        ),
+        case(
+            "a service account's annotation on the pod",
+            labelled(&json!({"azure.workload.identity/tenant-id": "t"}), &none),
+            &["AZWI004 tenant-id annotation of pod web has no effect; annotate its service account team/sa"],
+        ),
+        case(
+            "a pod's annotation that is a label",
+            pod(&json!({"name": "web", "labels": {"azure.workload.identity/inject-proxy-sidecar": "true"}})),
+            &["AZWI004 inject-proxy-sidecar of pod web is a label; it must be an annotation"],
+        ),
+        account(
+            "a misspelt annotation of the service account",
+            &with("azure.workload.identity/tenantid", "t"),
+            &[
+                "AZWI016 annotation azure.workload.identity/tenantid of service account team/sa is unknown; did you mean \
+               tenant-id?",
+            ],
+        ),
+        case(
+            "a misspelt label of a pod that is not opted in",
+            pod(&json!({"name": "web", "labels": {"azure.workload.identity/used": "true"}})),
+            &["AZWI016 label azure.workload.identity/used of pod web is unknown; did you mean use?"],
+        ),
+        case(
+            "a suffix that is not configured",
+            labelled(&json!({"azure.workload.identity/use-binding": "true"}), &none),
+            &["AZWI016 annotation azure.workload.identity/use-binding of pod web is unknown; did you mean \
+               use-identity-binding?"],
+        )
+        .with_settings(endpoint),
+        account(
+            "containers that bring their client ids",
+            &json!({}),
+            &["AZWI001 service account team/sa has no client-id annotation; AZURE_CLIENT_ID is not set"],
+        ),
+        case(
+            "containers that all bring their client ids",
+            labelled(
+                &json!({"azure.workload.identity/skip-containers": "none"}),
+                &json!({"containers": [
+                    {"name": "a", "env": [{"name": "AZURE_CLIENT_ID", "value": "x"}]},
+                    {"name": "b", "env": [{"name": "AZURE_CLIENT_ID", "valueFrom": {}}]},
+                    {"name": "none"},
+                ]}),
+            ),
+            &[],
+        )
+        .with_lookup(found(&json!({})))
+        .with_settings(json!({"requireClientId": true})),
+    ]
+}
+
+fn cases_of_windows() -> Vec<Case> {
+    const WARNING: &[&str] = &["AZWI009 proxy sidecar of pod web runs on Linux only, but its OS is Windows"];
+    let pod = |spec: Value| labelled(&json!({"azure.workload.identity/inject-proxy-sidecar": "true"}), &spec);
+    let selected = |key: &str| pod(json!({"nodeSelector": {key: "windows"}}));
+    let expression = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "kubernetes.io/os", "operator": operator, "values": values}]});
+    let required = |terms: &[Value]| {
+        pod(json!({"affinity": {"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms},
+        }}}))
+    };
+    vec![
+        case("Windows by node selector", selected("kubernetes.io/os"), WARNING),
+        case("Windows by the old node label", selected("beta.kubernetes.io/os"), WARNING),
+        case("another node selector", selected("kubernetes.io/arch"), &[]),
+        case("Windows by affinity", required(&[expression("In", &["windows"])]), WARNING),
+        case("Windows because not Linux", required(&[expression("NotIn", &["linux"])]), WARNING),
+        case("perhaps Windows", required(&[expression("In", &["windows", "linux"])]), &[]),
+        case("not Windows", required(&[expression("NotIn", &["windows"])]), &[]),
+        case(
+            "Windows or anything else",
+            required(&[expression("In", &["windows"]), json!({"matchExpressions": []})]),
+            &[],
+        ),
+        case("no terms", required(&[]), &[]),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The few objects of an API server that the webhook writes: its Secret and its webhook configuration.
+//! The few API server objects that the webhook writes: its Secret and its webhook configuration.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,9 @@ pub struct ApiObjects(Arc<Mutex<Stored>>);
 struct Stored {
     version: u64,
     objects: BTreeMap<String, Value>,
-    /// What nobody may do.
+    /// Forbidden verbs.
     forbidden: BTreeSet<&'static str>,
-    /// What somebody else writes when it is least expected.
+    /// A concurrent write by someone else.
     late: Option<(String, Value)>,
 }
 
@@ -38,14 +38,14 @@ impl Stored {
         object
     }
 
-    /// Lets somebody else be faster than whoever writes now.
+    /// Lets someone else write before the current writer.
     fn interfere(&mut self, name: &str) {
         if let Some((_, object)) = self.late.take_if(|(late, _)| late == name) {
             self.store(name, object);
         }
     }
 
-    /// Stores an object that somebody has changed.
+    /// Stores an object that someone has changed.
     fn change(&mut self, name: &str, mut object: Value, manager: &str) -> Value {
         let before = self.objects.get(name).cloned().unwrap_or_default();
         keep_managed_fields(&before, &mut object);
@@ -73,12 +73,12 @@ impl ApiObjects {
         self.state().store(name, object);
     }
 
-    /// Puts an object in place right before it is next written, so that the writer has not seen it.
+    /// Stores an object right before its next write, so that the writer has not seen it.
     pub fn put_before_next_write(&self, name: &str, object: Value) {
         self.state().late = Some((name.to_owned(), object));
     }
 
-    /// Changes an object as somebody of that name does by an update.
+    /// Changes an object with an update by this manager.
     pub fn update(&self, name: &str, manager: &str, change: impl FnOnce(&mut Value)) {
         let mut state = self.state();
         let mut object = state.objects.get(name).cloned().unwrap_or_default();
@@ -86,22 +86,21 @@ impl ApiObjects {
         state.change(name, object, manager);
     }
 
-    /// An object as it is; null where there is none.
+    /// The current object; null if there is none.
     pub fn object(&self, name: &str) -> Value {
         self.state().objects.get(name).cloned().unwrap_or_default()
     }
 
-    /// Removes an object.
     pub fn remove(&self, name: &str) {
         self.state().objects.remove(name);
     }
 
-    /// Lets nobody do this any more: `patch` or `update`.
+    /// Forbids a verb to everyone: `patch` or `update`.
     pub fn forbid(&self, verb: &'static str) {
         self.state().forbidden.insert(verb);
     }
 
-    /// The bundle in a webhook configuration's first entry; empty where there is none yet.
+    /// The bundle in a webhook configuration's first entry; empty if there is none yet.
     pub fn ca_bundle(&self, name: &str) -> Vec<u8> {
         let state = self.state();
         let bundle = state.objects.get(name).and_then(|it| it.pointer("/webhooks/0/clientConfig/caBundle"));
@@ -154,7 +153,7 @@ async fn create(State(objects): State<ApiObjects>, Json(object): Json<Value>) ->
 
 type Parameters = Query<HashMap<String, String>>;
 
-/// Who makes a request.
+/// The field manager of a request.
 fn manager(parameters: &Parameters) -> &str {
     parameters.get("fieldManager").map_or("unknown", String::as_str)
 }
@@ -186,7 +185,7 @@ async fn replace_namespaced(
     replace(objects, Path(name), parameters, object).await
 }
 
-/// A JSON Patch, whole or not at all.
+/// A JSON Patch, applied completely or not at all.
 async fn patch(
     State(objects): State<ApiObjects>,
     Path(name): Path<String>,
@@ -216,7 +215,7 @@ async fn patch(
     answer(&state.change(&name, object, manager(&parameters)))
 }
 
-/// Ownership stays as it was where a writer does not tell it; one empty entry clears it.
+/// A write without managed fields leaves ownership unchanged; one empty entry clears it.
 fn keep_managed_fields(before: &Value, object: &mut Value) {
     let told = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     let fields = match told.map(Vec::as_slice) {
@@ -229,7 +228,7 @@ fn keep_managed_fields(before: &Value, object: &mut Value) {
     }
 }
 
-/// Makes whoever changes an entry's bundle its only owner. Of all fields only these are followed.
+/// Makes the writer that changes an entry's bundle its only owner. Other fields are not tracked.
 fn own_bundles(before: &Value, object: &mut Value, manager: &str) {
     let bundle = |entry: &Value| entry.pointer("/clientConfig/caBundle").cloned();
     let entries =

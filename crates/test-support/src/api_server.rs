@@ -1,5 +1,5 @@
-//! As much of an API server as the webhook and policy-server need: service accounts to list, watch and get, discovery, and
-//! a version.
+//! A stub API server with what the webhook and policy-server need: listing, watching and getting service accounts,
+//! discovery, and a version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -25,19 +25,19 @@ use tokio::sync::{broadcast, watch};
 
 use crate::api_objects::ApiObjects;
 
-/// A running API server. It ends when it is dropped.
+/// A running API server. It stops on drop.
 pub struct ApiServer {
-    /// Where it listens.
+    /// Its listen address.
     pub address: SocketAddr,
-    /// What the webhook writes.
+    /// Objects that the webhook writes.
     pub objects: ApiObjects,
     cluster: Arc<ClusterState>,
-    /// Never listens; keeps the port from others while this API server is away.
+    /// Never listens; keeps the port from others while this API server is stopped.
     place: Arc<TcpSocket>,
     handle: Handle<SocketAddr>,
 }
 
-/// A socket at an address that several sockets of this program may have.
+/// A socket at an address that several sockets of this program may share.
 fn shared_socket(address: SocketAddr) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -51,20 +51,20 @@ struct ClusterState {
     changes: broadcast::Sender<String>,
     /// Names that nobody may read.
     forbidden: Mutex<BTreeSet<String>>,
-    /// Names that readers have to wait for.
+    /// Names whose reads are delayed.
     slow: Mutex<BTreeMap<String, Duration>>,
     gets: AtomicUsize,
-    /// Each kind of request that ever came: method, path and query.
+    /// Each distinct request so far: method, path and query.
     requests: Mutex<BTreeSet<String>>,
     /// Whether reads of single service accounts are answered.
     answers_reads: watch::Sender<bool>,
 }
 
 impl ApiServer {
-    /// Starts on a free port of the loopback.
+    /// Starts on a free loopback port.
     ///
     /// # Errors
-    /// There is no port.
+    /// There is no free port.
     pub fn start() -> Result<Self> {
         let cluster = ClusterState {
             accounts: Mutex::default(),
@@ -99,7 +99,7 @@ impl ApiServer {
         Ok(Self { address, objects, cluster, place, handle })
     }
 
-    /// Ends, and starts again at the same place with the same content when the returned function is called.
+    /// Stops; the returned function starts it again at the same address with the same content.
     pub fn stop(self) -> impl FnOnce() -> Result<Self> {
         let (place, cluster) = (Arc::clone(&self.place), Arc::clone(&self.cluster));
         let objects = self.objects.clone();
@@ -107,7 +107,7 @@ impl ApiServer {
         move || Self::listen(place, cluster, objects)
     }
 
-    /// A kubeconfig that leads here.
+    /// A kubeconfig for this API server.
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\nclusters: [{{name: test, cluster: {{server: \"http://{}\"}}}}]\n\
@@ -117,7 +117,7 @@ impl ApiServer {
         )
     }
 
-    /// Creates or changes a service account, and tells those who watch.
+    /// Creates or changes a service account, and notifies the watches.
     pub fn apply(&self, namespace: &str, name: &str, metadata: &Value) {
         let object = object(namespace, name, metadata);
         let mut accounts = lock(&self.cluster.accounts);
@@ -125,52 +125,52 @@ impl ApiServer {
         self.tell(if is_known { "MODIFIED" } else { "ADDED" }, &object);
     }
 
-    /// Creates a service account that those who watch hear nothing of yet.
+    /// Creates a service account without notifying the watches yet.
     pub fn apply_unseen(&self, namespace: &str, name: &str, metadata: &Value) {
         let mut accounts = lock(&self.cluster.accounts);
         accounts.insert((namespace.to_owned(), name.to_owned()), object(namespace, name, metadata));
     }
 
-    /// Ends all watches as an API server does that has forgotten their place.
+    /// Ends all watches like an API server whose watch history has expired.
     pub fn expire_watches(&self) {
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "too old resource version", "reason": "Expired", "code": 410});
         self.tell("ERROR", &status);
     }
 
-    /// Tells those who watch that nothing has changed.
+    /// Sends a bookmark: nothing has changed.
     pub fn bookmark(&self) {
         let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
             "metadata": {"resourceVersion": "8"}});
         self.tell("BOOKMARK", &object);
     }
 
-    /// Keeps those who read a single service account waiting, or lets them go on.
+    /// Blocks or resumes reads of single service accounts.
     pub fn answer_reads(&self, answer: bool) {
         self.cluster.answers_reads.send_replace(answer);
     }
 
-    /// Refuses to read service accounts of a name, as an API server does whose caller lacks the permission.
+    /// Rejects reads of service accounts with this name, like an API server whose caller has no permission.
     pub fn forbid(&self, name: &str) {
         lock(&self.cluster.forbidden).insert(name.to_owned());
     }
 
-    /// Keeps those waiting for a while who read service accounts of a name.
+    /// Delays reads of service accounts with this name.
     pub fn slow_down(&self, name: &str, pause: Duration) {
         lock(&self.cluster.slow).insert(name.to_owned(), pause);
     }
 
     fn tell(&self, kind: &str, object: &Value) {
-        // Nobody may be watching, which is no fault.
+        // It is not an error if there are no watches.
         _ = self.cluster.changes.send(format!("{}\n", json!({"type": kind, "object": object})));
     }
 
-    /// How many times a single service account was read.
+    /// Number of reads of single service accounts.
     pub fn gets(&self) -> usize {
         self.cluster.gets.load(Ordering::SeqCst)
     }
 
-    /// What was ever asked for, whether it exists or not: method, path and query.
+    /// All requests so far, including for unknown paths: method, path and query.
     pub fn requests(&self) -> BTreeSet<String> {
         lock(&self.cluster.requests).clone()
     }
@@ -203,7 +203,7 @@ fn axum_json(value: &Value) -> Response {
     ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-/// A page of the list; the place where the next one begins is its token.
+/// A page of the list; its token is the start of the next page.
 fn page(accounts: &BTreeMap<(String, String), Value>, query: &str) -> Value {
     let parameter = |name: &str| -> Option<usize> {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -268,7 +268,7 @@ fn forbidden(name: &str) -> Value {
         "message": format!("serviceaccounts \"{name}\" is forbidden: User \"test\" cannot get resource")})
 }
 
-/// What an API server says of a service account that does not exist.
+/// An API server's answer for a service account that does not exist.
 pub fn not_found(name: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("serviceaccounts \"{name}\" not found"), "reason": "NotFound", "code": 404})

@@ -1,4 +1,5 @@
-//! TLS of a caller that believes every server: attackers and load save the work, and what is only measured need not be believed.
+//! A TLS client that trusts every server: attackers and load generators save the work, and measured servers need no
+//! trust.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-/// A client that checks nothing, and makes a whole handshake each time.
+/// A client that checks nothing, and makes a full handshake each time.
 ///
 /// # Errors
 /// The TLS library does not support the usual versions.

@@ -1,4 +1,4 @@
-//! A running webhook with everything around it.
+//! A running webhook with its environment.
 
 use admission_caller::answer::Answer;
 use admission_caller::request::{pod_creation, review};
@@ -10,14 +10,14 @@ use crate::api_server::ApiServer;
 use crate::tls_client::{Caller, new_certificate};
 use crate::webhook::WebhookProcess;
 
-/// Where everything happens that does not say otherwise.
+/// Default namespace.
 pub const NAMESPACE: &str = "ns";
-/// A service account of [`NAMESPACE`] that is there from the start.
+/// A service account that exists in [`NAMESPACE`] from the start.
 pub const SERVICE_ACCOUNT: &str = "sa";
-/// The client id that it names.
+/// Its client id.
 pub const CLIENT_ID: &str = "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1";
 
-/// A webhook with a certificate from files, the API server behind it, and a caller that trusts it.
+/// A webhook with a certificate from files, its API server, and a caller that trusts it.
 pub struct Setup {
     pub api_server: ApiServer,
     pub certificate: CertifiedKey<KeyPair>,
@@ -41,14 +41,14 @@ impl Setup {
     }
 }
 
-/// An API server that knows [`SERVICE_ACCOUNT`].
+/// An API server with [`SERVICE_ACCOUNT`].
 pub fn api_server() -> Result<ApiServer> {
     let api_server = ApiServer::start()?;
     api_server.apply(NAMESPACE, SERVICE_ACCOUNT, &with_client_id(CLIENT_ID));
     Ok(api_server)
 }
 
-/// Metadata of a service account that names this client id.
+/// Metadata of a service account with this client id.
 pub fn with_client_id(id: &str) -> Value {
     json!({"annotations": {"azure.workload.identity/client-id": id}})
 }
@@ -58,7 +58,7 @@ pub fn pod_review(pod: &Value) -> String {
     review(&pod_creation(NAMESPACE, &pod.to_string()))
 }
 
-/// What a webhook answers to it, over a connection of its own.
+/// A webhook's answer to it, over a new connection.
 pub async fn answer(caller: &Caller, pod: &Value) -> Result<Answer> {
     Answer::from_review(&caller.review(pod_review(pod)).await?.json()?)
 }

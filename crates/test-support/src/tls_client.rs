@@ -1,4 +1,4 @@
-//! A caller of the webhook, as the API server is one: HTTP/1.1 over TLS, connections kept open.
+//! A caller of the webhook that behaves like the API server: HTTP/1.1 over TLS, connections kept open.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The name on every certificate that is made here.
+/// The name on every certificate made here.
 pub const SERVER_NAME: &str = "webhook.test";
 
 /// A certificate for [`SERVER_NAME`].
@@ -25,21 +25,19 @@ pub fn new_certificate() -> Result<CertifiedKey<KeyPair>> {
     Ok(generate_simple_self_signed([SERVER_NAME.to_owned()])?)
 }
 
-/// How to reach a server.
+/// Address and TLS configuration for calls to a server.
 #[derive(Clone)]
 pub struct Caller {
     address: SocketAddr,
     tls: TlsConnector,
 }
 
-/// An answer.
 #[derive(Debug)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Whether the server closes the connection.
     pub closes: bool,
-    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -51,7 +49,7 @@ impl Reply {
 }
 
 impl Caller {
-    /// Reaches the server at `address`, trusting these certificates.
+    /// Calls the server at `address` and trusts these certificates.
     ///
     /// # Errors
     /// A certificate cannot be trusted.
@@ -62,10 +60,10 @@ impl Caller {
         Ok(Self::with_tls(address, trusting(trusted)?.with_no_client_auth()))
     }
 
-    /// As [`Caller::new`], showing a certificate of its own.
+    /// Like [`Caller::new`], with a client certificate.
     ///
     /// # Errors
-    /// A certificate cannot be trusted, or the caller's own cannot be used.
+    /// A certificate cannot be trusted, or the client certificate is unusable.
     pub fn with_certificate(
         address: SocketAddr,
         trusted: impl IntoIterator<Item = CertificateDer<'static>>,
@@ -76,9 +74,9 @@ impl Caller {
         Ok(Self::with_tls(address, config))
     }
 
-    /// Reaches the server at `address` in a way of one's own.
+    /// Calls the server at `address` with a custom TLS configuration.
     pub fn with_tls(address: SocketAddr, mut config: ClientConfig) -> Self {
-        // As the API server, which makes a whole handshake for every connection.
+        // Like the API server, which makes a full handshake for every connection.
         config.resumption = Resumption::disabled();
         Self { address, tls: TlsConnector::from(Arc::new(config)) }
     }
@@ -86,7 +84,7 @@ impl Caller {
     /// Opens a TLS connection.
     ///
     /// # Errors
-    /// There is nobody, or not one to trust.
+    /// The server does not answer, or is not trusted.
     pub async fn stream(&self) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
@@ -96,12 +94,12 @@ impl Caller {
     /// Opens a connection for requests.
     pub async fn connect(&self) -> Result<Connection> {
         let (sender, connection) = handshake(TokioIo::new(self.stream().await?)).await?;
-        // It ends with the connection, and its error shows in the request that meets it.
+        // It ends with the connection, and its error shows up in the affected request.
         tokio::spawn(connection);
         Ok(Connection(sender))
     }
 
-    /// Sends one review on a connection of its own.
+    /// Sends one review on a new connection.
     ///
     /// # Errors
     /// There was no answer.
@@ -159,7 +157,6 @@ impl Connection {
         Ok(Reply { status, closes, body })
     }
 
-    /// Whether the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }

@@ -1,4 +1,4 @@
-//! The real webhook: as a process of its own, or inside a test with a configuration that changes from case to case.
+//! The real webhook: as a process, or inside a test with a configuration that changes between cases.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,21 +28,20 @@ use tower::service_fn;
 use crate::api_server::{ApiServer, not_found};
 use crate::tls_client::{Caller, new_certificate};
 
-/// The webhook as a process. It is ended when this is dropped.
+/// The webhook as a process. It is killed on drop.
 pub struct WebhookProcess {
-    /// The process.
     pub child: Child,
-    /// Where it serves reviews.
+    /// Address for reviews.
     pub address: SocketAddr,
-    /// Where it tells its health.
+    /// Address of its health endpoints.
     pub health: SocketAddr,
-    /// Where it shows its metrics.
+    /// Address of its metrics.
     pub metrics: SocketAddr,
     folder: TempDir,
 }
 
 impl WebhookProcess {
-    /// Starts the webhook against an API server, with a certificate and more flags, and waits until it is ready.
+    /// Starts the webhook with an API server, a certificate and extra flags, and waits until it is ready.
     ///
     /// # Errors
     /// The program is not built, or does not become ready.
@@ -54,7 +53,7 @@ impl WebhookProcess {
         Self::start_program(&program()?, api_server, certificate, flags).await
     }
 
-    /// As [`WebhookProcess::start`], with any build of the program.
+    /// Like [`WebhookProcess::start`], with any build of the program.
     ///
     /// # Errors
     /// The program cannot be started, or does not become ready.
@@ -71,13 +70,13 @@ impl WebhookProcess {
         Self::spawn(command, folder, api_server).await
     }
 
-    /// Starts the webhook with an authority of its own, which it keeps in the API server's namespace `test`.
+    /// Starts the webhook with its own authority, which it keeps in the API server's namespace `test`.
     ///
     /// # Errors
     /// The program is not built, or does not become ready.
     pub async fn start_self_managed(api_server: &ApiServer, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(program()?);
-        // With the namespace this is the name that callers use.
+        // Together with the namespace, this is the name that callers use.
         command.args(["--service-name", "webhook"]).args(flags).env("POD_NAMESPACE", "test");
         Self::spawn(command, tempfile::tempdir()?, api_server).await
     }
@@ -85,7 +84,7 @@ impl WebhookProcess {
     async fn spawn(mut command: Command, folder: TempDir, api_server: &ApiServer) -> Result<Self> {
         let kubeconfig = folder.path().join("kubeconfig");
         std::fs::write(&kubeconfig, api_server.kubeconfig())?;
-        // Ports that the system picks: one picked here could be taken before the webhook has it.
+        // Ports that the system picks: one picked here could be taken before the webhook binds it.
         let any = "127.0.0.1:0";
         let child = command
             .args(["--webhook-addr", any, "--health-addr", any, "--metrics-addr", any])
@@ -102,7 +101,7 @@ impl WebhookProcess {
         [process.address, process.health, process.metrics] = addresses(&process.log())?;
         process
             .wait_until("ready", async |webhook| {
-                // Its cache too, so that tests know where answers come from.
+                // Including its cache, so that tests know the source of answers.
                 let ready = webhook.get(webhook.health, "/readyz?verbose").await;
                 ready.is_ok_and(|(status, text)| status == 200 && text.contains("[+]cache-synced"))
             })
@@ -110,7 +109,7 @@ impl WebhookProcess {
         Ok(process)
     }
 
-    /// Puts another certificate in place, as the kubelet does: the folder's content changes at once.
+    /// Replaces the certificate like the kubelet does: the folder's content changes at once.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -118,7 +117,7 @@ impl WebhookProcess {
         write_certificate(self.folder.path(), certificate)
     }
 
-    /// Puts any text in place of the certificate.
+    /// Replaces the certificate with any text.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -154,7 +153,7 @@ impl WebhookProcess {
         Ok((status, String::from_utf8(body.to_vec())?))
     }
 
-    /// Value of a metric, as its line in the text begins; 0 when there is none.
+    /// Value of a metric whose line starts with this text; 0 if there is none.
     ///
     /// # Errors
     /// The metrics cannot be read.
@@ -167,10 +166,10 @@ impl WebhookProcess {
             .unwrap_or(0.0))
     }
 
-    /// Waits for something to become true, at most ten seconds.
+    /// Waits up to ten seconds for a condition to become true.
     ///
     /// # Errors
-    /// It did not; the webhook's log is in the error.
+    /// It did not become true; the error contains the webhook's log.
     pub async fn wait_until(&self, what: &str, holds: impl AsyncFn(&Self) -> bool) -> Result<()> {
         let waited = async {
             while !holds(self).await {
@@ -183,13 +182,13 @@ impl WebhookProcess {
         Ok(())
     }
 
-    /// What the webhook has logged.
+    /// The webhook's log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
-/// Writes `tls.crt` and `tls.key`, each whole or not at all.
+/// Writes `tls.crt` and `tls.key`, each completely or not at all.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -204,10 +203,10 @@ pub fn write_certificate(folder: &Path, certificate: &CertifiedKey<KeyPair>) -> 
     Ok(())
 }
 
-/// Ends the log's line that tells the addresses.
+/// End of the log line with the addresses.
 const SERVING: &str = "\"message\":\"serving\"";
 
-/// Where a webhook serves reviews, health and metrics, by its log.
+/// A webhook's addresses for reviews, health and metrics, from its log.
 pub fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
     let line = log.lines().find(|line| line.contains(SERVING)).context("the log names no addresses")?;
     let line: Value = serde_json::from_str(line)?;
@@ -218,7 +217,7 @@ pub fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
     Ok([address("address")?, address("health")?, address("metrics")?])
 }
 
-/// The webhook's program, beside the tests' own.
+/// The webhook's program, next to the tests' own.
 fn program() -> Result<PathBuf> {
     let tests = std::env::current_exe()?;
     let folder = tests.ancestors().nth(2).context("the tests are in no target folder")?;
@@ -238,10 +237,10 @@ pub struct EmbeddedWebhook {
 }
 
 impl EmbeddedWebhook {
-    /// Serves on a free port of the loopback. No service account exists but those that are set.
+    /// Serves on a free loopback port. Only service accounts that are set exist.
     ///
     /// # Errors
-    /// There is no port.
+    /// There is no free port.
     pub fn start(config: Config) -> Result<Self> {
         let certificate = new_certificate()?;
         let certificates = Arc::new(CertificateStore::default());
@@ -265,10 +264,10 @@ impl EmbeddedWebhook {
         Ok(Self { reviewer, cache, caller, server })
     }
 
-    /// Makes these the configuration and the service accounts of `namespace`.
+    /// Sets the configuration and the service accounts of `namespace`.
     ///
     /// # Errors
-    /// A service account is none.
+    /// A service account is invalid.
     pub fn set(&self, config: Config, namespace: &str, service_accounts: &[Value]) -> Result<()> {
         self.reviewer.config.store(Arc::new(config));
         self.cache.apply(Event::Init);
@@ -283,7 +282,6 @@ impl EmbeddedWebhook {
         Ok(())
     }
 
-    /// How to reach it.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
@@ -295,7 +293,7 @@ impl Drop for EmbeddedWebhook {
     }
 }
 
-/// An API server that has no service account.
+/// An API server without service accounts.
 async fn missing(request: Request<kube::client::Body>) -> Result<Response<Body>> {
     let name = request.uri().path().rsplit('/').next().unwrap_or_default();
     Ok(Response::builder().status(404).body(Body::from(not_found(name).to_string()))?)

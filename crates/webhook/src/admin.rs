@@ -1,5 +1,5 @@
-//! Health and metrics, on ports of their own and without TLS. They have a thread of their own too, so that they are answered
-//! whatever the other one is busy with.
+//! Health and metrics, on their own ports and without TLS. They run on their own thread, so they are answered even when
+//! the main thread is busy.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -23,8 +23,8 @@ use crate::certificates::CertificateStore;
 use crate::connections::{Allowance, Connection, Connections, State};
 use crate::reviewer::Reviewer;
 
-/// Connections to one port at a time. Callers are the kubelet and one or two Prometheus servers. The more places there are,
-/// the longer a caller has for its request while others open connections; each takes 2 KiB, and 12 once it has sent something.
+/// Connections per port. The callers are the kubelet and one or two Prometheus servers. More places give a caller more
+/// time for its request while others open connections; each takes 2 KiB, or 12 KiB after it has sent something.
 pub const MOST_CONNECTIONS: usize = 128;
 const ALLOWANCE: Allowance = Allowance {
     connections: MOST_CONNECTIONS,
@@ -32,23 +32,22 @@ const ALLOWANCE: Allowance = Allowance {
     patience: Duration::from_secs(10),
     write_time: Duration::from_secs(10),
 };
-/// Largest head of a request in bytes.
+/// Maximum size of a request head in bytes.
 const LARGEST_HEAD: usize = 8 * 1024;
 
-/// What health and metrics tell of.
+/// State that the health and metrics pages report.
 #[derive(Clone)]
 pub struct Observed {
     /// The cache, the metrics, and whether the process is draining.
     pub reviewer: Arc<Reviewer>,
-    /// The serving certificate.
     pub certificates: Arc<CertificateStore>,
 }
 
-/// A condition of readiness: its name, and whether it holds.
+/// A readiness condition: its name, and whether it is met.
 pub type Check = (&'static str, bool);
 
 impl Observed {
-    /// What has to hold for the process to be ready.
+    /// Conditions that must be met for the process to be ready.
     pub fn checks(&self) -> [Check; 3] {
         [
             ("api-server-answered", self.reviewer.service_accounts.cache().last_heard().is_some()),
@@ -63,10 +62,10 @@ fn seconds_since_1970() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Starts a thread that answers on both listeners. The receiver ends if that thread does.
+/// Starts a thread that serves both listeners. The receiver resolves if the thread ends.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system cannot start a thread.
 pub fn start(health: TcpListener, metrics: TcpListener, observed: Observed) -> Result<oneshot::Receiver<()>> {
     let (alive, ended) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -95,7 +94,7 @@ fn listener(runtime: &tokio::runtime::Runtime, listener: TcpListener) -> Result<
     tokio::net::TcpListener::from_std(listener).context("cannot listen for health and metrics")
 }
 
-/// A page by its path and query.
+/// Renders a page from its path and query.
 type Page = fn(&Observed, path: &str, query: &str) -> Answer;
 
 struct Answer {
@@ -116,27 +115,28 @@ async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observe
         let mut response = Response::new(Full::new(Bytes::from(answer.text)));
         *response.status_mut() = answer.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
-        // One page for each connection: metrics cost the thread that answers probes, and requests could be sent in heaps.
+        // One page per connection: metrics cost the thread that answers probes, and requests could be pipelined.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        // The time to the next request begins, and with it that for reading this answer.
+        // Starts the timeout for the next request, which also covers reading this answer.
         connection.enter(State::Idle);
         Ok::<_, Infallible>(response)
     });
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(LARGEST_HEAD);
     let served = async {
-        // Until then it needs no buffer.
+        // No buffer is needed until then.
         connection.first_bytes(&stream).await?;
         http.serve_connection(TokioIo::new(stream), service).await.map_err(std::io::Error::other)
     };
     tokio::select! {
-        // What went wrong is between the caller and its connection.
+        // Errors concern only this caller's connection.
         _ = served => {}
         () = connection.overdue() => {}
     }
 }
 
-/// `/livez` and `/healthz` say only that the process is alive, `/readyz` that it can answer; `?verbose` names each check.
+/// `/livez` and `/healthz` only report that the process is alive, `/readyz` that it can answer; `?verbose` names each
+/// check.
 fn health_page(observed: &Observed, path: &str, query: &str) -> Answer {
     match path {
         "/livez" | "/healthz" => Answer::plain(StatusCode::OK, "ok"),
@@ -160,7 +160,7 @@ fn readiness(checks: &[Check], is_synced: bool, is_verbose: bool) -> Answer {
         // Writing to a String cannot fail.
         _ = if *holds { writeln!(text, "[+]{name} ok") } else { writeln!(text, "[-]{name} failed") };
     }
-    // Not a condition: until then service accounts are read one by one, which is slower and works.
+    // Not a condition: until the cache is synced, service accounts are read one by one, which is slower but works.
     text.push_str(if is_synced {
         "[+]cache-synced ok\n"
     } else {
@@ -169,7 +169,7 @@ fn readiness(checks: &[Check], is_synced: bool, is_verbose: bool) -> Answer {
     Answer::plain(status, text)
 }
 
-/// `/metrics` in the text format of `OpenMetrics`.
+/// `/metrics` in the `OpenMetrics` text format.
 fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
     if path != "/metrics" {
         return Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /metrics\n");
@@ -194,13 +194,12 @@ fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
     }
 }
 
-/// What Linux says of this process.
+/// Usage of this process as reported by Linux.
 mod process {
-    /// Ticks a second in `/proc`, the same on every Linux that is shipped for.
+    /// Clock ticks per second in `/proc`, the same on every supported Linux.
     const TICKS_PER_SECOND: f64 = 100.0;
     const PAGE_BYTES: i64 = 4096;
 
-    /// Memory, CPU time and files.
     pub(super) struct Usage {
         pub resident_bytes: i64,
         pub cpu_seconds: f64,
@@ -208,10 +207,10 @@ mod process {
     }
 
     impl Usage {
-        /// None where `/proc` is not what it is on Linux.
+        /// Returns `None` if `/proc` does not have the Linux format.
         pub(super) fn read() -> Option<Self> {
             let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-            // Behind the name, which may hold spaces, the first field is the third of proc(5).
+            // After the name, which may contain spaces, the first field is the third of proc(5).
             let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
             let field = |number: usize| fields.get(number - 3)?.parse::<u32>().ok();
             let pages = std::fs::read_to_string("/proc/self/statm").ok()?;

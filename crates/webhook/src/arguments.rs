@@ -1,10 +1,10 @@
-//! Values of flags that several parts of the program have.
+//! Flag values that several parts of the program share.
 
 use std::time::Duration;
 
 use crate::go_duration;
 
-/// No certificate is to last longer than ten years, and no time that is counted from now can overflow.
+/// No certificate should last longer than ten years, and no time computed from now can overflow.
 const LONGEST: &str = "87600h";
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -19,7 +19,7 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     duration_from("100ms", text)
 }
 
-/// Reads a duration that is neither too short nor too long.
+/// Parses a duration within the bounds.
 fn duration_from(shortest: &str, text: &str) -> Result<Duration, String> {
     let limits = (go_duration::parse(shortest), go_duration::parse(LONGEST));
     match (go_duration::parse(text), limits) {

@@ -1,6 +1,6 @@
-//! The command line. Upstream's flags are understood with one dash and with two.
+//! The command line. Upstream's flags work with one or two dashes.
 
-// The comments on arguments are help texts, where backticks would show.
+// Argument comments become help texts, where backticks would be printed.
 #![allow(clippy::doc_markdown)]
 
 use std::ffi::OsString;
@@ -22,9 +22,9 @@ use crate::settings::SettingsArguments;
 use crate::telemetry::{self, LogLevel};
 use crate::version::BUILD;
 
-/// Exit code of a wrong flag, variable or settings file.
+/// Exit code for an invalid flag, variable or settings file.
 const USAGE: u8 = 2;
-/// Namespace of the webhook where POD_NAMESPACE does not say, as upstream has it.
+/// The webhook's namespace if POD_NAMESPACE is not set, as in upstream.
 const DEFAULT_NAMESPACE: &str = "azure-workload-identity-system";
 
 /// Gives pods that opt in their Azure Workload Identity.
@@ -43,18 +43,18 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     serve: ServeArguments,
-    /// Print what was built, as one line of JSON.
+    /// Print build information as one line of JSON.
     #[arg(long, help_heading = "Options")]
     version: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the webhook (the default without a subcommand).
+    /// Serve the webhook (default without a subcommand).
     Serve(Box<ServeArguments>),
     /// Inject into manifests, without a webhook.
     Inject(Box<InjectArguments>),
-    /// Print what was built, as one line of JSON.
+    /// Print build information as one line of JSON.
     Version,
 }
 
@@ -64,28 +64,28 @@ struct ServeArguments {
     settings: SettingsArguments,
     #[command(flatten)]
     certificates: CertificateArguments,
-    /// Oldest version of TLS: 1.2 or 1.3.
+    /// Minimum TLS version: 1.2 or 1.3.
     #[arg(long, value_name = "VERSION", default_value = "1.3", help_heading = "Certificates")]
     tls_min_version: String,
-    /// Where the API server calls.
+    /// Address that the API server calls.
     #[arg(long, value_name = "ADDRESS", default_value = ":9443", help_heading = "Addresses")]
     webhook_addr: String,
-    /// Where the kubelet asks for health: /livez, /healthz, /readyz.
+    /// Address of the health endpoints for the kubelet: /livez, /healthz, /readyz.
     #[arg(long, value_name = "ADDRESS", default_value = ":9440", help_heading = "Addresses")]
     health_addr: String,
-    /// Where Prometheus reads /metrics.
+    /// Address where Prometheus scrapes /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = ":8095", help_heading = "Addresses")]
     metrics_addr: String,
-    /// Kind of metrics; only prometheus.
+    /// Metrics backend; only prometheus.
     #[arg(long, value_name = "KIND", default_value = "prometheus", help_heading = "Addresses")]
     metrics_backend: String,
-    /// Kubeconfig; without it KUBECONFIG, ~/.kube/config or the pod's own service account.
+    /// Kubeconfig; by default KUBECONFIG, ~/.kube/config or the pod's own service account.
     #[arg(long, value_name = "FILE", help_heading = "Options")]
     kubeconfig: Option<PathBuf>,
-    /// How much is logged: empty, info, debug, trace or all. The proxy sidecar gets the same word.
+    /// Log level: empty, info, debug, trace or all. The proxy sidecar gets the same level.
     #[arg(long, value_name = "LEVEL", help_heading = "Options")]
     log_level: Option<String>,
-    /// How long to go on serving after SIGTERM, while readiness fails.
+    /// How long to keep serving after SIGTERM, while readiness fails.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Stopping")]
     lame_duck: Duration,
     /// How long requests in flight may take after that.
@@ -95,11 +95,10 @@ struct ServeArguments {
     limits: Limits,
 }
 
-/// Runs the program with these arguments.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(with_two_dashes(arguments)) {
         Ok(cli) => cli,
-        // Help goes to standard output and is no failure; clap knows which is which.
+        // Help is printed to standard output and is not an error; clap distinguishes them.
         Err(error) if error.use_stderr() => return fail(&anyhow!(in_one_line(&error)), USAGE),
         Err(help) => {
             _ = help.print();
@@ -115,11 +114,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Go's flags have one dash or two; clap would read one as a heap of short flags.
+/// Go's flags have one dash or two; clap would read one dash as a group of short flags.
 fn with_two_dashes(arguments: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let mut is_gos = true;
     arguments.into_iter().map(move |argument| {
-        // That subcommand is this program's own, and has short flags with values.
+        // This subcommand is not upstream's, and has short flags with values.
         is_gos &= argument != "inject";
         let is_long = is_gos
             && argument.to_str().is_some_and(|text| {
@@ -142,7 +141,7 @@ fn print_version() -> ExitCode {
     }
 }
 
-/// What is wrong with the command line, without the usage that clap adds.
+/// The command-line error, without the usage that clap adds.
 fn in_one_line(error: &clap::Error) -> String {
     let whole = error.render().to_string();
     let problem = whole.split("\n\n").next().unwrap_or_default();
@@ -162,8 +161,8 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
     };
     telemetry::start(level);
     telemetry::log_panics();
-    // One thread: waking another one costs more than answering a request, and one answers far more requests than an API
-    // server sends.
+    // One thread: waking another one costs more than answering a request, and one thread answers far more requests than
+    // an API server sends.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), 1),
@@ -195,7 +194,7 @@ fn options(arguments: ServeArguments) -> Result<(Options, LogLevel)> {
     if !metrics_backend.eq_ignore_ascii_case("prometheus") {
         bail!("unsupported metrics backend: {metrics_backend}; it must be prometheus");
     }
-    // The sidecar logs as the webhook does, unless the settings say otherwise.
+    // The sidecar logs at the webhook's level unless the settings override it.
     let settings = settings.resolve(log_level.as_deref())?;
     certificates.check_lifetimes()?;
     limits.check()?;

@@ -1,8 +1,8 @@
-//! Durations as Go writes them: the API server passes its deadline as `?timeout=10s`.
+//! Durations in Go's format: the API server passes its deadline as `?timeout=10s`.
 
 use std::time::Duration;
 
-/// Reads a duration such as `10s`, `1m30s` or `500ms`; none for anything else, negative ones included.
+/// Parses a duration such as `10s`, `1m30s` or `500ms`; returns `None` for anything else, including negative ones.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -18,10 +18,11 @@ use tower::{Service, layer::layer_fn};
 
 use crate::service_accounts::Cache;
 
-/// How long an API server may say nothing; watches last five minutes at most.
+/// How long an API server may be silent; watches last at most five minutes.
 const READ_TIMEOUT: Duration = Duration::from_secs(305);
 
-/// Connects to the API server: by the kubeconfig if one is named, else as `KUBECONFIG`, the home folder or the pod say.
+/// Connects to the API server: with the given kubeconfig, or else the one from `KUBECONFIG`, the home folder or the
+/// pod.
 ///
 /// # Errors
 /// There is no usable configuration.
@@ -29,8 +30,8 @@ pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client> {
     Ok(ClientBuilder::try_from(config(kubeconfig).await?)?.build())
 }
 
-/// As [`client`]; tells `cache` whenever the API server says something about all service accounts, bookmarks of a watch
-/// included.
+/// Like [`client`]; also tells `cache` whenever the API server reports on all service accounts, including watch
+/// bookmarks.
 pub async fn client_heard_by(cache: &Arc<Cache>, kubeconfig: Option<&std::path::Path>) -> Result<Client> {
     let layer = layer_fn(|inner| Hearing { inner, cache: Arc::clone(cache) });
     Ok(ClientBuilder::try_from(config(kubeconfig).await?)?.with_layer(&layer).build())
@@ -45,14 +46,14 @@ async fn config(kubeconfig: Option<&std::path::Path>) -> Result<Config> {
         }
         None => Config::infer().await.context("no kubeconfig, and not inside a cluster")?,
     };
-    // A connection that hangs must not outlast the next try; watches have their own, longer time.
+    // A hanging connection must not outlast the next attempt; watches have their own, longer timeout.
     config.connect_timeout = Some(Duration::from_secs(5));
-    // An API server that accepts and says nothing; it ends a watch itself before that.
+    // For an API server that accepts but never answers; it ends a watch itself before that.
     config.read_timeout = Some(READ_TIMEOUT);
     Ok(config)
 }
 
-/// A client's service that listens to what comes in.
+/// A client service that observes incoming data.
 struct Hearing<S> {
     inner: S,
     cache: Arc<Cache>,

@@ -1,10 +1,10 @@
-//! `azwi-webhook`: a thin native host over [`azwi_mutation`], drop-in for upstream's webhook.
+//! `azwi-webhook`: a thin native host for [`azwi_mutation`], a drop-in replacement for upstream's webhook.
 //!
 //! ```text
 //! TLS connection -> HTTP request -> review -> core: admit -> service account (cache, else one GET) -> core: answer
 //! ```
 //!
-//! [`cli`] is what a person types, [`settings`] turns it into the core's configuration, [`process`] runs it and
+//! [`cli`] parses the command line, [`settings`] turns it into the core's configuration, [`process`] runs it, and
 //! [`inject`] works on manifests without a cluster.
 
 pub mod admin;

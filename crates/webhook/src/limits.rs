@@ -1,6 +1,6 @@
-//! How much of everything callers may make this process keep. Each is a flag, and a row of `docs/security.md`.
+//! How much of each resource callers can make this process use. Each limit is a flag and a row in `docs/security.md`.
 
-// The comments on arguments are help texts, where backticks would show.
+// Argument comments become help texts, where backticks would be printed.
 #![allow(clippy::doc_markdown)]
 
 use std::sync::LazyLock;
@@ -14,41 +14,40 @@ use crate::connections::Allowance;
 use crate::memory;
 use crate::server::ROOM_FOR_ANSWER;
 
-/// The container's memory where nobody says how much it has: the chart's limit.
+/// The container's memory if it has no limit: the chart's limit.
 const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
-/// What a connection takes at most besides its requests: a TLS record and a head that are not complete, an answer that is
-/// encrypted and not sent, the system's own buffers. Most take a fifth.
+/// Maximum memory of a connection besides its requests: an incomplete TLS record and head, an encrypted answer that is
+/// not sent, and the system's buffers. Most take a fifth.
 const CONNECTION_BYTES: u64 = 64 * 1024;
 /// An API server opens a few dozen.
 const MOST_CONNECTIONS: u64 = 4096;
 
-/// Limits of the server.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Memory of all requests together in bytes: bodies, and answers until they are sent. docs/security.md says which
-    /// request goes when it is full [default: five sixteenths of the container's memory limit].
+    /// Memory of all requests together in bytes: bodies, and answers until they are sent. docs/security.md describes
+    /// which request is dropped when it is full [default: five sixteenths of the container's memory limit].
     #[arg(long, value_name = "BYTES", default_value_t = Self::of_container().request_memory, hide_default_value = true,
         value_parser = bytes)]
     pub request_memory: usize,
-    /// Memory of the cache of service accounts in bytes; those that do not fit are read when they are needed [default: a
+    /// Memory of the service account cache in bytes; accounts that do not fit are read when needed [default: one
     /// sixteenth of the container's memory limit].
     #[arg(long, value_name = "BYTES", default_value_t = Self::of_container().cache_memory, hide_default_value = true,
         value_parser = bytes)]
     pub cache_memory: usize,
-    /// Memory of the answers to reads of service accounts together, in bytes. Follows from the container's memory.
+    /// Memory for all service account read responses together, in bytes. Derived from the container's memory.
     #[arg(skip = Self::of_container().read_memory)]
     pub read_memory: usize,
-    /// Largest body of a request in bytes.
+    /// Maximum size of a request body in bytes.
     #[arg(long = "max-body", value_name = "BYTES", default_value_t = Self::of_container().body_bytes, value_parser = bytes)]
     pub body_bytes: usize,
-    /// Largest head of a request in bytes.
+    /// Maximum size of a request head in bytes.
     #[arg(long = "max-header", value_name = "BYTES", default_value_t = Self::of_container().header_bytes)]
     pub header_bytes: usize,
-    /// How long a connection is kept that has not sent a review.
+    /// How long to keep a connection that has not sent a review.
     #[arg(long = "header-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub header_time: Duration,
-    /// How long a client may take for a request's body.
+    /// How long a client may take to send a request body.
     #[arg(long = "body-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub body_time: Duration,
     /// How long a TLS handshake may take.
@@ -57,21 +56,21 @@ pub struct Limits {
     /// How long a client may take to read an answer.
     #[arg(long = "write-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub write_time: Duration,
-    /// How long a request may take where the API server does not say by ?timeout=.
+    /// How long a request may take if the API server does not set ?timeout=.
     #[arg(long = "request-timeout", value_name = "DURATION", default_value = "10s", value_parser = interval)]
     pub request_time: Duration,
-    /// Connections at a time; beyond it one goes that has waited long [default: by the container's memory limit, 256 in
-    /// 64 MiB].
+    /// Maximum number of connections; above it, one that has waited long is closed [default: by the container's memory
+    /// limit, 256 in 64 MiB].
     #[arg(long = "max-connections", value_name = "N", default_value_t = Self::of_container().connections,
         hide_default_value = true, value_parser = connections)]
     pub connections: usize,
-    /// Service accounts that are read at a time, an eighth of them in one namespace; requests that need more wait half
-    /// of their time for a place, and are answered with code 503.
+    /// Maximum number of service accounts read at a time, an eighth of them in one namespace; further requests wait up
+    /// to half of their time, then get code 503.
     #[arg(long = "max-in-flight", value_name = "N", default_value_t = 64, value_parser = reads)]
     pub reads: usize,
 }
 
-/// What follows from the memory that a process may use.
+/// Limits derived from the memory that a process may use.
 struct OfMemory {
     request_memory: usize,
     cache_memory: usize,
@@ -82,9 +81,9 @@ struct OfMemory {
 }
 
 impl OfMemory {
-    /// Five sixteenths are for requests, a quarter for connections, one sixteenth each for the cache of service accounts and for
-    /// reading others. The rest is for the program, the connections of health and metrics, what one answer takes while it is
-    /// made, and what the allocator cannot give back at once.
+    /// Five sixteenths are for requests, a quarter for connections, and one sixteenth each for the service account
+    /// cache and for reads of other accounts. The rest is for the program, the health and metrics connections, the
+    /// memory to build one answer, and memory that the allocator cannot return at once.
     fn within(bytes: u64) -> Self {
         let connections = (bytes / 4 / CONNECTION_BYTES).clamp(16, MOST_CONNECTIONS);
         let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -93,7 +92,7 @@ impl OfMemory {
             request_memory,
             cache_memory: in_memory(bytes / 16),
             read_memory: in_memory(bytes / 16),
-            // A review of the largest object that an API server takes, 3 MiB, with room for what it fills in.
+            // A review of the largest object that an API server accepts, 3 MiB, plus the fields it fills in.
             body_bytes: largest_body(request_memory).min(7 * 1024 * 1024),
             header_bytes: 16 * 1024,
             connections: in_memory(connections),
@@ -103,13 +102,13 @@ impl OfMemory {
 
 impl Limits {
     fn of_container() -> &'static OfMemory {
-        // Several flags ask for it.
+        // Several flags use it.
         static FOUND: LazyLock<OfMemory> =
             LazyLock::new(|| OfMemory::within(memory::container_limit().unwrap_or(USUAL_MEMORY)));
         &FOUND
     }
 
-    /// Limits that contradict each other are refused.
+    /// Rejects limits that contradict each other.
     ///
     /// # Errors
     /// One sentence that names the flags.
@@ -126,12 +125,12 @@ impl Limits {
     }
 }
 
-/// The largest body that so much memory of requests is enough for, in bytes.
+/// The largest body that fits in this much request memory, in bytes.
 fn largest_body(request_memory: usize) -> usize {
     Allowance::largest_request(request_memory).saturating_sub(ROOM_FOR_ANSWER)
 }
 
-/// What somebody gets who says nothing else.
+/// The limits if no flag is set.
 impl Default for Limits {
     fn default() -> Self {
         #[derive(Parser)]
@@ -143,7 +142,7 @@ impl Default for Limits {
     }
 }
 
-/// A limit in bytes: what is smaller than the smallest review answers nothing.
+/// Parses a limit in bytes; one smaller than the smallest review would allow no answers.
 fn bytes(text: &str) -> Result<usize, String> {
     let bytes = text.parse().ok().filter(|bytes| (1024..=1 << 40).contains(bytes));
     bytes.ok_or_else(|| "a limit is a number of bytes without a unit, at least 1024".to_owned())

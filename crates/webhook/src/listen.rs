@@ -1,4 +1,4 @@
-//! Listening on an address, as Go's programs are told it.
+//! Listening on addresses in Go's format.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use anyhow::{Context as _, Result};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// As many connections wait to be accepted as the system allows; it takes a larger number for its own.
+/// Maximum accept queue: the system caps a larger number at its own limit.
 const BACKLOG: u32 = 65_535;
-/// What the system keeps of each connection and each direction. Its own default grows to megabytes, which count as this
-/// process's memory; an API server is near, so that a small window is no slow one.
+/// Kernel buffer per connection and direction. The default grows to megabytes, which count as this process's memory; an
+/// API server is near, so a small window is not slow.
 const SOCKET_BUFFER: u32 = 16 * 1024;
 
-/// Listens on an address; `:9443` is every address of the machine, as in Go.
+/// Listens on an address; `:9443` means all addresses of the machine, as in Go.
 pub(crate) fn listen(address: &str) -> Result<TcpListener> {
     let listen = |address: SocketAddr| {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -25,7 +25,7 @@ pub(crate) fn listen(address: &str) -> Result<TcpListener> {
     let listener = match address.strip_prefix(':') {
         Some(port) => {
             let port = port.parse().with_context(|| format!("cannot listen on {address}: no port number"))?;
-            // Not every machine speaks IPv6.
+            // Some machines do not support IPv6.
             listen((Ipv6Addr::UNSPECIFIED, port).into())
                 .or_else(|_| listen((Ipv4Addr::UNSPECIFIED, port).into()))
         }

@@ -1,5 +1,3 @@
-//! Entry point of `azwi-webhook`.
-
 use std::process::ExitCode;
 
 #[cfg(target_env = "musl")]

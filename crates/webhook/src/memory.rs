@@ -1,17 +1,16 @@
-//! How much memory this process may use: what its container's cgroup says.
+//! The memory limit of this process, from its container's cgroup.
 
 use std::path::{Path, PathBuf};
 
-/// Where Linux shows cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// The memory limit of this process's container in bytes; none where there is no limit, or no cgroup.
+/// The memory limit of this process's container in bytes; `None` without a limit or a cgroup.
 pub fn container_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_of(&groups, Path::new(CGROUPS))
 }
 
-/// The smallest limit of the groups that `groups` names, in the form of `/proc/self/cgroup`, and of those around them.
+/// The smallest limit of the groups in `groups`, in the format of `/proc/self/cgroup`, and of their parents.
 fn limit_of(groups: &str, root: &Path) -> Option<u64> {
     let mut smallest: Option<u64> = None;
     for line in groups.lines() {
@@ -25,7 +24,7 @@ fn limit_of(groups: &str, root: &Path) -> Option<u64> {
             }
             _ => continue,
         };
-        // Inside a container the path may be as the host sees it, and not be there; the root then is the container's.
+        // Inside a container, the path may be the host's and not exist; the root is then the container's group.
         let group = hierarchy.join(path.trim_start_matches('/'));
         for folder in group.ancestors().take_while(|folder| folder.starts_with(&hierarchy)) {
             if let Some(limit) = read_limit(&folder.join(file)) {
@@ -37,7 +36,7 @@ fn limit_of(groups: &str, root: &Path) -> Option<u64> {
 }
 
 fn read_limit(file: &PathBuf) -> Option<u64> {
-    /// Version 1 says about 8 EiB where there is no limit, version 2 `max`.
+    /// Without a limit, version 1 reports about 8 EiB, version 2 `max`.
     const NO_LIMIT: u64 = 1 << 60;
     let limit: u64 = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
     (limit < NO_LIMIT).then_some(limit)

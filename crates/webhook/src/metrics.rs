@@ -1,4 +1,4 @@
-//! What the process counts. No label grows with the cluster: namespaces and names are for the log.
+//! Metrics of the process. No label grows with the cluster: namespaces and names belong in the log.
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::version::BUILD;
 
-/// How a request ended.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Mutated,
@@ -22,32 +22,31 @@ pub enum Outcome {
     Error,
 }
 
-/// Why a request ended so; `docs/webhook.md` lists the labels.
+/// Reason for a request's outcome; `docs/webhook.md` lists the labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// No service account was needed.
     NoLookup,
     /// The service account was found.
     Found,
-    /// There is no such service account.
+    /// The service account does not exist.
     Missing,
     /// The service account could not be read.
     Failed,
-    /// There was no memory, or no read of the service account to be had.
+    /// There was no memory, or no free slot to read the service account.
     Shed,
     /// The content type is not JSON.
     MediaType,
-    /// The body's length is not said.
+    /// The body's length is missing.
     Length,
-    /// The body is too large.
     TooLarge,
     /// The body did not arrive in time.
     SlowBody,
-    /// The connection broke off in the body.
+    /// The connection broke while the body was being sent.
     BrokenBody,
     /// The body is not an admission review.
     Unreadable,
-    /// The webhook has a fault.
+    /// The webhook panicked.
     Panic,
 }
 
@@ -108,7 +107,7 @@ struct ServiceName {
     service_name: &'static str,
 }
 
-/// Counters, gauges and histograms, and the registry that shows them.
+/// Counters, gauges and histograms, and the registry that exports them.
 #[derive(Default)]
 pub struct Metrics {
     registry: Registry,
@@ -117,7 +116,7 @@ pub struct Metrics {
     lookups: Family<LookupLabels, Counter>,
     reloads: Family<ResultLabel, Counter>,
     handshake_failures: Family<ReasonLabel, Counter>,
-    /// Requests that were turned away because there was no memory for them, or too many reads were under way.
+    /// Requests rejected because memory or reads had run out.
     pub shed: Counter,
     /// Requests that are being answered.
     pub in_flight: Gauge,
@@ -125,19 +124,19 @@ pub struct Metrics {
     pub cached_service_accounts: Gauge,
     /// Times the cache had no room for a service account.
     pub service_accounts_without_room: Counter,
-    /// Seconds since the API server last said something about service accounts.
+    /// Seconds since the API server last reported on service accounts.
     pub cache_age_seconds: Gauge<f64, AtomicU64>,
-    /// When the serving certificate ends, in seconds since 1970; 0 when there is none.
+    /// End of the serving certificate's validity, in seconds since 1970; 0 if there is none.
     pub certificate_not_after: Gauge<i64, AtomicI64>,
-    /// Times somebody else changed the caBundle.
+    /// Times someone else changed the caBundle.
     pub ca_bundle_rewrites: Counter,
-    /// Memory of the process in bytes.
+    /// Resident memory of the process in bytes.
     pub resident_memory: Gauge,
     /// CPU time of the process in seconds.
     pub cpu_seconds: Counter<f64, AtomicU64>,
-    /// Connections that had to go for others.
+    /// Connections evicted for others.
     pub connections_evicted: Counter,
-    /// Times the watch of service accounts ended with an error.
+    /// Times the service account watch ended with an error.
     pub watch_interruptions: Counter,
     /// Open file descriptors.
     pub open_files: Gauge,
@@ -151,7 +150,7 @@ fn buckets() -> impl Iterator<Item = f64> {
 }
 
 impl Metrics {
-    /// All of them, registered.
+    /// Creates and registers all metrics.
     pub fn new() -> Arc<Self> {
         let mut metrics = Self::default();
         let mut registry = Registry::default();
@@ -234,7 +233,7 @@ impl Metrics {
         to.register("azwi_build", "What this program is", Info::new(build));
     }
 
-    /// A request was answered.
+    /// Records the answer to a request.
     pub fn answered(&self, outcome: Outcome, reason: Reason, seconds: f64) {
         let labels = RequestLabels { outcome: outcome.label(), reason: reason.label() };
         self.requests.get_or_create(&labels).inc();
@@ -243,22 +242,22 @@ impl Metrics {
         }
     }
 
-    /// A service account was looked up.
+    /// Records a service account lookup.
     pub fn looked_up(&self, source: &'static str, result: Reason) {
         self.lookups.get_or_create(&LookupLabels { source, result: result.label() }).inc();
     }
 
-    /// The serving certificate was read again, or could not be.
+    /// Records a reload of the serving certificate, successful or not.
     pub fn reloaded(&self, result: &'static str) {
         self.reloads.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// A connection ended before a request.
+    /// Records a connection that ended before a request.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.handshake_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// The text that Prometheus reads.
+    /// The text that Prometheus scrapes.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;

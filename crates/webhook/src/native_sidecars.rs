@@ -1,4 +1,4 @@
-//! Whether the proxy can be a native sidecar, which the API server's version decides.
+//! Decides from the API server's version whether the proxy can be a native sidecar.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use tracing::info;
 
 use crate::reviewer::Reviewer;
 
-/// How often the API server's version is asked for.
+/// How often to read the API server's version.
 const VERSION_INTERVAL: Duration = Duration::from_mins(10);
-/// How soon it is asked again while it has not answered.
+/// How soon to retry if it did not answer.
 const VERSION_RETRY: Duration = Duration::from_secs(5);
-/// How long its version may take.
+/// Timeout of the version request.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Native sidecars are on by default from this minor version of Kubernetes 1 on, as upstream decides it.
+/// First minor version of Kubernetes 1 with native sidecars on by default, as in upstream.
 const NATIVE_SIDECAR_SINCE_MINOR: u32 = 32;
 
-/// Keeps the decision about native sidecars in step with the API server, which may be upgraded under this process.
+/// Keeps the native sidecar decision up to date with the API server, which may be upgraded while this process runs.
 pub(crate) async fn follow_version(client: Client, reviewer: Arc<Reviewer>) {
     loop {
         let answered = has_native_sidecars(&client).await;
@@ -33,13 +33,13 @@ pub(crate) async fn follow_version(client: Client, reviewer: Arc<Reviewer>) {
     }
 }
 
-/// Whether the API server is new enough for native sidecars; none when it does not say.
+/// Whether the API server is new enough for native sidecars; `None` if it does not say.
 async fn has_native_sidecars(client: &Client) -> Option<bool> {
     let version = tokio::time::timeout(VERSION_TIMEOUT, client.apiserver_version()).await.ok()?.ok()?;
     is_native_sidecar_version(&version.major, &version.minor)
 }
 
-/// Minor versions may carry a suffix, such as `31+`.
+/// Minor versions may have a suffix, such as `31+`.
 fn is_native_sidecar_version(major: &str, minor: &str) -> Option<bool> {
     let number = |text: &str| -> Option<u32> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).map_or(text, |end| &text[..end]);

@@ -1,15 +1,15 @@
-//! How many files this process may have open at a time: each connection is one.
+//! The limit on open files of this process: each connection is one.
 
 use tracing::warn;
 
 use crate::admin::MOST_CONNECTIONS;
 
-/// Files besides the connections of port 9443: those of health and metrics, reads from the API server, and a few of the
+/// Files other than connections to port 9443: those for health, metrics and API server reads, and a few of the
 /// program's own.
 const OTHERS: u64 = 2 * MOST_CONNECTIONS as u64 + 128;
 
-/// Raises the limit of open files as far as it goes without a privilege, as Go's programs do by themselves: container
-/// runtimes start with 1,024 for the sake of programs that use `select`. Returns how many connections there may be, at most
+/// Raises the limit on open files as far as possible without privileges, as Go programs do by default: container
+/// runtimes start with 1,024 for programs that use `select`. Returns how many connections are possible, at most
 /// `wanted`.
 pub(crate) fn room_for(wanted: usize) -> usize {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {

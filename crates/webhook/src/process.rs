@@ -1,4 +1,4 @@
-//! The process: what is started in which order, and how it stops.
+//! The process: startup order and shutdown.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -28,28 +28,26 @@ use crate::settings::Resolved;
 use crate::shutdown::{Signals, stop};
 use crate::version::BUILD;
 
-/// Everything that a process needs to be told.
+/// Options of the process.
 #[derive(Debug)]
 pub struct Options {
-    /// Where the API server calls.
+    /// Address that the API server calls.
     pub webhook_addr: String,
-    /// Where the kubelet asks for health.
+    /// Address of the health endpoints.
     pub health_addr: String,
-    /// Where Prometheus reads metrics.
+    /// Address that Prometheus scrapes.
     pub metrics_addr: String,
-    /// Where the serving certificate comes from.
     pub certificates: CertificateSource,
-    /// Who may call, if not everyone.
+    /// Required client certificates; `None` allows everyone.
     pub callers: Option<CallerChecks>,
-    /// Oldest version of TLS.
+    /// Minimum TLS version.
     pub tls_min_version: TlsVersion,
-    /// The kubeconfig, if not the usual one.
+    /// Path of the kubeconfig, if not the default one.
     pub kubeconfig: Option<PathBuf>,
-    /// How long the process goes on serving after it was told to stop.
+    /// How long to keep serving after the stop signal.
     pub lame_duck: Duration,
     /// How long requests in flight may take after that.
     pub drain: Duration,
-    /// Limits of the server.
     pub limits: Limits,
     /// The core's configuration.
     pub settings: Resolved,
@@ -58,15 +56,15 @@ pub struct Options {
 /// Runs until a signal stops it.
 ///
 /// # Errors
-/// An address cannot be listened on, there is no usable configuration of the cluster, or something that has to go on for
-/// ever has ended.
+/// An address cannot be listened on, there is no usable cluster configuration, or a task that must run forever has
+/// ended.
 pub async fn run(options: Options) -> Result<()> {
     let mut signals = Signals::new().context("cannot wait for signals")?;
-    // Before anything else, so that a port in use is told at once.
+    // First, so that a port in use is reported at once.
     let webhook = listen(&options.webhook_addr)?;
     let health = listen(&options.health_addr)?;
     let metrics_listener = listen(&options.metrics_addr)?;
-    // Those of the sockets: port 0 asks the system for a free one.
+    // Read from the sockets: port 0 asks the system for a free port.
     let addresses = (webhook.local_addr()?, health.local_addr()?, metrics_listener.local_addr()?);
     let limits = options.limits;
     let cache = Arc::new(Cache::new(limits.cache_memory));

@@ -1,6 +1,6 @@
 //! `AdmissionReview` of `admission.k8s.io/v1` and `v1beta1`: read from the request's bytes, written as JSON text.
 //!
-//! Not kube's types: they write the patch as a list of numbers, which the API server takes but nobody else reads.
+//! Not kube's types: they write the patch as a list of numbers, which only the API server accepts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,28 +11,27 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
-/// The versions that are understood; the answer has the version of the question.
+/// Supported versions; the answer has the version of the request.
 const API_VERSIONS: [&str; 2] = ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"];
 
-/// Longest id of a request, in bytes. An API server's has 36; the answer repeats it, with up to six bytes for each.
+/// Maximum length of a request id in bytes. An API server's has 36; the answer repeats it, with up to six bytes for
+/// each.
 const LONGEST_UID: usize = 128;
 
-/// A review that asks for an answer.
 #[derive(Debug)]
 pub struct Review<'a> {
     /// Version of the review.
     pub api_version: Cow<'a, str>,
-    /// What is asked.
     pub request: AdmissionRequest<'a>,
 }
 
-/// What has to be indexed of a review.
+/// The parts of a review to index.
 static SHAPE: Shape = Shape::Object(&[("apiVersion", &Shape::Leaf), ("request", AdmissionRequest::SHAPE)]);
 
 /// Indexes a review's text.
 ///
 /// # Errors
-/// The text is no JSON, or beyond a bound.
+/// The text is not JSON, or exceeds a bound.
 pub fn index(text: &str) -> Result<JsonText<'_>, String> {
     JsonText::parse_shaped(text, &SHAPE, MOST_REQUEST_VALUES)
 }
@@ -41,7 +40,7 @@ impl<'a> Review<'a> {
     /// Reads a review.
     ///
     /// # Errors
-    /// One sentence that says what is wrong with it.
+    /// One sentence that describes the problem.
     pub fn read(review: JsonValue<'a>) -> Result<Self, String> {
         let api_version = review.get("apiVersion").map(JsonValue::short_text).transpose();
         let api_version = api_version.map_err(|error| error.sentence("admission review", review))?;
@@ -91,7 +90,6 @@ struct Status<'a> {
     code: u16,
 }
 
-/// The answer as JSON text.
 pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<String, serde_json::Error> {
     let response = match answer {
         Ok(mutation) => Response {
@@ -109,7 +107,7 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<St
             warnings: Vec::new(),
         },
     };
-    // All at once: a buffer that grows by doubling would take twice what `answer_size` promised.
+    // Allocated at once: a buffer that grows by doubling would take twice the memory that `answer_size` promised.
     let mut text = String::with_capacity(answer_size(answer));
     text.push_str(&serde_json::to_string(&Envelope { kind: "AdmissionReview", api_version })?);
     let response = serde_json::to_string(&response)?;
@@ -125,11 +123,11 @@ pub fn write_answer(api_version: &str, uid: &str, answer: &Verdict) -> Result<St
     Ok(text)
 }
 
-/// How large an answer will be at most, in bytes: known before it is written.
+/// Maximum size of an answer in bytes, known before it is written.
 pub fn answer_size(answer: &Verdict) -> usize {
-    /// What is around message, warnings and patch, the uid in it.
+    /// Everything around message, warnings and patch, including the uid.
     const FRAME: usize = 1024 + 6 * LONGEST_UID;
-    /// A sentence as JSON: cut to a length, and without control characters to escape.
+    /// A sentence as JSON: truncated, and without control characters to escape.
     const SENTENCE: usize = 1024;
     FRAME
         + match answer {
@@ -142,9 +140,9 @@ fn encoded_length(patch: &Patch) -> usize {
     patch.json_length().div_ceil(3) * 4
 }
 
-/// Appends the patch as a JSON string in base64, which has nothing to escape; `serde_json` would look for it in every byte.
+/// Appends the patch as a JSON string in base64, which needs no escaping; `serde_json` would check every byte.
 fn encode(patch: &Patch, text: &mut String) {
-    // The patch is encoded in pieces of this length, so that it never stands in memory twice as a whole. A multiple of
+    // The patch is encoded in pieces of this length, so that it is never in memory twice as a whole. A multiple of
     // three, which base64 does not pad.
     const PIECE: usize = 12 * 1024;
     text.push('"');

@@ -17,10 +17,10 @@ use crate::review::{Review, answer_size, index, write_answer};
 use crate::service_accounts::{Lookup, ServiceAccounts};
 use crate::telemetry::Throttle;
 
-/// What is left of the API server's patience for the way back.
+/// Time reserved for the answer's way back to the API server.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// Memory for what is more than a share, of `bytes` in all.
+/// Reserves the part of `bytes` that exceeds the share.
 fn beyond(share: &Share, bytes: usize, connection: &Arc<Connection>) -> Result<Option<Share>, Unanswered> {
     match bytes.saturating_sub(share.bytes()) {
         0 => Ok(None),
@@ -28,7 +28,7 @@ fn beyond(share: &Share, bytes: usize, connection: &Arc<Connection>) -> Result<O
     }
 }
 
-/// One in a gauge, for as long as this lives.
+/// Counts as one in a gauge until dropped.
 struct Counted<'a>(&'a Gauge);
 
 impl<'a> Counted<'a> {
@@ -44,22 +44,19 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Why a review has no answer.
+/// Why a review gets no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// The body is no review; the sentence says why.
+    /// The body is not a review; the sentence says why.
     Unreadable(String),
-    /// It would have to wait, and there is no memory to keep it in.
+    /// The request would have to wait, and there is no memory to keep it.
     NoMemory,
 }
 
-/// Everything that answering needs.
 pub struct Reviewer {
-    /// The configuration; another one may take its place while requests are answered.
+    /// The configuration, which can be replaced while requests are answered.
     pub config: ArcSwap<Config>,
-    /// The service accounts.
     pub service_accounts: Arc<ServiceAccounts>,
-    /// The counters.
     pub metrics: Arc<Metrics>,
     /// Keeps callers from filling the log.
     pub refusals: Throttle,
@@ -67,7 +64,6 @@ pub struct Reviewer {
 }
 
 impl Reviewer {
-    /// Answers by this configuration and these service accounts.
     pub fn new(config: Config, service_accounts: Arc<ServiceAccounts>, metrics: Arc<Metrics>) -> Self {
         Self {
             config: ArcSwap::from_pointee(config),
@@ -78,14 +74,14 @@ impl Reviewer {
         }
     }
 
-    /// Answers a review. `patience` is how long the API server waits from `arrival` on.
+    /// Answers a review. `patience` is how long the API server waits, counted from `arrival`.
     ///
-    /// `share` is the memory that was kept for the body and what is made of it. What the answer takes beyond it comes with the
-    /// answer: it was taken before the answer was written, and never waited for, because what the answer is made from is in
-    /// memory already.
+    /// `share` is the memory reserved for the body and the data made from it. Memory for the answer beyond that is
+    /// returned with the answer: it was reserved before the answer was written, without waiting, because the data for
+    /// the answer is already in memory.
     ///
     /// # Errors
-    /// The body is no review, or there is no memory for it.
+    /// The body is not a review, or there is no memory for it.
     pub async fn answer(
         &self,
         body: &[u8],
@@ -111,7 +107,7 @@ impl Reviewer {
                         (pending.resume(ServiceAccountLookup::Found(account)), Reason::Found)
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
-                        // While others are answered, this one keeps what was made of its body.
+                        // This request keeps the data made from its body while others are answered.
                         let kept = body.len() + json.index_bytes() + pending.heap_bytes();
                         let _more = beyond(share, kept, connection)?;
                         connection.enter(State::Waiting);
@@ -134,7 +130,7 @@ impl Reviewer {
         let found = match self.service_accounts.find_or_wait(namespace, name, deadline).await {
             Lookup::Known(account) => ServiceAccountLookup::Found(account),
             Lookup::Read(read) => {
-                // Counted down also when the caller hangs up and this is dropped.
+                // Also decremented when the caller hangs up and this is dropped.
                 let _in_flight = Counted::new(&self.metrics.in_flight);
                 ServiceAccounts::wait_for(read, deadline).await
             }
@@ -171,7 +167,7 @@ impl Reviewer {
             Err(_) => Outcome::Denied,
         };
         self.metrics.answered(outcome, reason, arrival.elapsed().as_secs_f64());
-        // All of it is the caller's text.
+        // All of it is text from the caller.
         let uid = || printable(&review.request.uid, 64);
         let namespace = || printable(&review.request.namespace, 63);
         match answer {
@@ -197,7 +193,7 @@ impl Reviewer {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// From now on connections are closed after their next answer, and readiness fails.
+    /// From now on, connections are closed after their next answer, and readiness fails.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
     }

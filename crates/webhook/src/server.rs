@@ -1,4 +1,4 @@
-//! The TLS server that the API server calls: HTTP/1.1 only, and everything bounded.
+//! The TLS server that the API server calls: HTTP/1.1 only, with limits on everything.
 
 use std::convert::Infallible;
 use std::io;
@@ -33,22 +33,22 @@ use crate::metrics::{Outcome, Reason};
 use crate::reviewer::{Reviewer, Unanswered};
 use crate::stream::FrugalStream;
 
-/// The path that upstream's manifests name.
+/// The path in upstream's manifests.
 pub const PATH: &str = "/mutate-v1-pod";
 
-/// The longest time that an API server gives a webhook; more is not waited for, whatever `?timeout=` says.
+/// The longest timeout of an API server; a longer `?timeout=` is cut to this.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, its certificates are a few more,
-/// and its first request may follow at once.
+/// Bytes that a caller may send before its handshake is complete: a Go client's hello is 0.3 to 2 KB, its certificates
+/// are a few KB more, and its first request may follow at once.
 const LONGEST_HANDSHAKE: usize = 48 * 1024;
-/// What is encrypted of an answer and waits to be sent.
+/// Maximum encrypted answer data that waits to be sent.
 const TLS_BUFFER: usize = 16 * 1024;
-/// Memory that a request takes besides its body, in bytes, for most of them: the index, and the answer.
+/// Memory of most requests besides the body, in bytes: the index and the answer.
 pub const ROOM_FOR_ANSWER: usize = 8 * 1024;
-/// The smallest buffer for a request's head that the HTTP library takes.
+/// The smallest buffer for a request head that the HTTP library accepts.
 const SMALLEST_HEADER_BUFFER: usize = 8 * 1024;
 
-/// What all connections share.
+/// State shared by all connections.
 struct Shared {
     reviewer: Arc<Reviewer>,
     limits: Limits,
@@ -56,7 +56,7 @@ struct Shared {
     http: http1::Builder,
 }
 
-/// Serves until `stop` says how long requests in flight may still take, and they took it.
+/// Serves until `stop` sets the time for requests in flight and that time has passed or they are done.
 pub async fn serve(
     listener: TcpListener,
     tls: ServerConfig,
@@ -65,7 +65,7 @@ pub async fn serve(
     stop: impl Future<Output = Duration>,
 ) {
     let mut http = http1::Builder::new();
-    // Idle connections are watched by their state, which costs no timer for each request.
+    // Idle connections are tracked by their state, which saves a timer for each request.
     http.header_read_timeout(None).max_buf_size(limits.header_bytes.max(SMALLEST_HEADER_BUFFER));
     let allowance = Allowance {
         connections: limits.connections,
@@ -116,7 +116,7 @@ async fn serve_connection(
     let service = service_fn(|request| respond(&shared, &connection, request).map(Ok::<_, Infallible>));
     let served = watcher.watch(shared.http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        // What went wrong is between the caller and its connection.
+        // Errors concern only this caller's connection.
         _ = served => {}
         () = connection.overdue() => {}
     }
@@ -157,10 +157,10 @@ impl Refusal {
     }
 }
 
-/// What was kept for a request, and what its answer took beyond it.
+/// Memory reserved for a request, and the extra memory of its answer.
 type Shares = (Share, Option<Share>);
 
-/// An answer on its way out, and the memory that it holds until then.
+/// An answer being sent, with the memory that it holds until then.
 struct Outgoing {
     text: String,
     _shares: Option<Shares>,
@@ -199,7 +199,7 @@ fn text(connection: &Arc<Connection>, status: StatusCode, mut text: String) -> R
     outgoing(connection, status, "text/plain; charset=utf-8", text, None)
 }
 
-/// Answers one request. There is one page, and a router would box its way there (docs/benchmarks.md).
+/// Answers one request. There is only one page, and a router would allocate on the way (docs/benchmarks.md).
 async fn respond(
     shared: &Shared,
     connection: &Arc<Connection>,
@@ -207,7 +207,7 @@ async fn respond(
 ) -> Response<Full<Bytes>> {
     let arrival = Instant::now();
     if connection.is_in_haste() {
-        // Requests may come in heaps, and the library answers sixteen of them in one turn.
+        // Requests may be pipelined, and the library answers sixteen of them in one turn.
         yield_now().await;
     }
     let (head, mut body) = request.into_parts();
@@ -223,7 +223,7 @@ async fn respond(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    // A fault in one answer must not end the others.
+    // A panic in one answer must not end the others.
     let answered =
         AssertUnwindSafe(answer(shared, connection, &head, &mut body, arrival)).catch_unwind().await;
     let answered = answered.unwrap_or_else(|_| {
@@ -242,7 +242,7 @@ async fn respond(
                 let address = connection.address();
                 warn!(%address, status = status.as_u16(), error = why, unlogged, "a request was refused");
             }
-            // The rest of a body that is late would be too.
+            // The rest of a late body would be late too.
             if reason != Reason::SlowBody {
                 discard(body, shared.limits).await;
             }
@@ -250,7 +250,7 @@ async fn respond(
         }
     };
     if shared.reviewer.is_draining() {
-        // Sends callers with open connections to another replica while this one goes away.
+        // Sends callers with open connections to another replica while this one stops.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -307,8 +307,8 @@ fn timeout_parameter(query: &str) -> Option<Duration> {
     Some(go_duration::parse(text)?.min(LONGEST_TIMEOUT))
 }
 
-/// The body's length. It has to be known beforehand, so that memory is kept for it or the request refused at once; API servers
-/// say it.
+/// The body's length, which must be known in advance so that memory is reserved or the request rejected at once; API
+/// servers send it.
 fn body_length(body: &Incoming, limits: Limits) -> Result<usize, Refusal> {
     let Some(length) = body.size_hint().exact() else {
         let why = "a review needs a Content-Length";
@@ -323,15 +323,15 @@ fn body_length(body: &Incoming, limits: Limits) -> Result<usize, Refusal> {
     }
 }
 
-/// Reads what is left of the body of a request that is refused, and keeps nothing of it: a caller that is still sending when
-/// the connection closes may never see why.
+/// Reads and drops the rest of a rejected request's body: a caller that is still sending when the connection closes may
+/// never see why.
 async fn discard(mut body: Incoming, limits: Limits) {
     const MOST: u64 = 32 * 1024 * 1024;
     if body.size_hint().upper().is_none_or(|left| left > MOST) {
         return;
     }
     let discarded = async { while let Some(Ok(_)) = body.frame().await {} };
-    // A caller that stalls is dropped with its answer unread, and knows why.
+    // A caller that stalls is dropped without reading its answer, and can tell why.
     _ = timeout(limits.body_time, discarded).await;
 }
 
@@ -341,7 +341,7 @@ async fn read_body(body: &mut Incoming, length: usize, limits: Limits) -> Result
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
             if data.len() == length {
-                // All of it, as most are.
+                // The whole body in one piece, as usual.
                 return Ok(data);
             }
             if whole.is_empty() {
@@ -351,7 +351,7 @@ async fn read_body(body: &mut Incoming, length: usize, limits: Limits) -> Result
         }
         Ok(Bytes::from(whole))
     });
-    // Mostly the body is there already, and a timer would cost more than reading it.
+    // The body has usually arrived already, and a timer would cost more than reading it.
     let read: Result<Result<Bytes, hyper::Error>, _> = match poll_immediate(&mut read).await {
         Some(read) => Ok(read),
         None => timeout(limits.body_time, read).await,

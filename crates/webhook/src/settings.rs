@@ -1,6 +1,6 @@
-//! The core's settings, from flags, the environment and a YAML file: the first that says something counts.
+//! The core's settings from flags, the environment and a YAML file, in this order of precedence.
 
-// The comments on arguments are help texts, where backticks would show.
+// Argument comments become help texts, where backticks would be printed.
 #![allow(clippy::doc_markdown)]
 
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use azwi_mutation::{Config, Settings};
 use clap::Args;
 use serde_json::{Map, Value};
 
-/// Environment variables of upstream and the settings they stand for.
+/// Upstream's environment variables and the settings that they set.
 const VARIABLES: [(&str, &str); 7] = [
     ("AZURE_TENANT_ID", "tenantId"),
     ("AZURE_ENVIRONMENT", "azureEnvironment"),
@@ -25,23 +25,23 @@ const CA_CONFIG_MAP: &str = "AZURE_KUBERNETES_CA_CONFIGMAP_NAME";
 const CA_SIGNER: &str = "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME";
 const CA_LABEL_SELECTOR: &str = "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR";
 
-/// Settings that a flag gave, by dotted key.
+/// Settings from flags, by dotted key.
 type Flags = Vec<(&'static str, Value)>;
 
-/// The configuration, and whether the native sidecar was decided by a person.
+/// The configuration, and whether the user decided on the native sidecar.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The checked configuration.
+    /// The validated configuration.
     pub config: Config,
-    /// `proxy.nativeSidecar` as it was set; none leaves it to the API server's version.
+    /// `proxy.nativeSidecar` as set; `None` leaves it to the API server's version.
     pub native_sidecar: Option<bool>,
 }
 
-/// Settings of the mutation that flags can give; each goes before the environment and the settings file.
+/// Mutation settings that flags can set; each overrides the environment and the settings file.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Mutation")]
 pub struct SettingsArguments {
-    /// Settings as the policy has them, in YAML or JSON.
+    /// Settings file in the policy's format, in YAML or JSON.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// Azure tenant: a GUID or a verified domain name [env: AZURE_TENANT_ID].
@@ -50,7 +50,7 @@ pub struct SettingsArguments {
     /// Audience of the projected token [default: api://AzureADTokenExchange].
     #[arg(long)]
     audience: Option<String>,
-    /// Who is mutated: pod, serviceAccount, podOrServiceAccount or all [default: podOrServiceAccount].
+    /// Which pods are mutated: pod, serviceAccount, podOrServiceAccount or all [default: podOrServiceAccount].
     #[arg(long, value_name = "WHO")]
     opt_in: Option<String>,
     /// Layout of the token volume: azure-identity-token, reserved or reserved-per-pod [default: azure-identity-token].
@@ -65,10 +65,10 @@ pub struct SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// Merges flags, environment and settings file. `proxy_log_level` counts where nothing else names one.
+    /// Merges flags, environment and settings file. `proxy_log_level` is used if nothing else sets one.
     ///
     /// # Errors
-    /// A source cannot be read, or a setting cannot be used: one line that names it.
+    /// A source cannot be read, or a setting is invalid: one line that names it.
     pub fn resolve(&self, proxy_log_level: Option<&str>) -> Result<Resolved> {
         let flags = [
             ("tenantId", &self.tenant_id),
@@ -78,7 +78,7 @@ impl SettingsArguments {
             ("tokenEndpoint.annotationSuffix", &self.custom_token_endpoint_annotation_suffix),
             ("tokenEndpoint.audience", &self.custom_token_endpoint_audience),
         ];
-        // Upstream's manifests pass empty flags for what is not set.
+        // Upstream's manifests pass empty flags for unset values.
         let given = flags.into_iter().filter_map(|(key, value)| {
             let value = value.as_deref().filter(|value| !value.is_empty())?;
             Some((key, Value::from(value)))
@@ -87,7 +87,7 @@ impl SettingsArguments {
     }
 }
 
-/// As [`SettingsArguments::resolve`]; `variable` reads the environment.
+/// Like [`SettingsArguments::resolve`]; `variable` reads the environment.
 fn resolve(
     file: Option<&Path>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -133,7 +133,7 @@ fn resolve(
     }
     check_token_endpoint(&mut settings)?;
     let has_tenant = settings.contains_key("tenantId");
-    // What is wrong with the keys that are there goes first: a misspelt one may be why this one is missing.
+    // Errors in the keys that are present come first: a misspelled one may be why this one is missing.
     let settings = Settings::from_json(&Value::Object(settings).to_string())?;
     if !has_tenant {
         bail!(
@@ -144,8 +144,8 @@ fn resolve(
     Ok(Resolved { config: Config::new(&settings)?, native_sidecar })
 }
 
-/// A variable's value. Upstream also reads each with the prefix `CONFIG_`, which wins; empty ones count as absent, as a
-/// chart writes them.
+/// A variable's value. Upstream also reads each with the prefix `CONFIG_`, which wins; empty ones count as absent,
+/// because charts write them.
 fn text_variable(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<String>> {
     let Some(value) = variable(&format!("CONFIG_{name}")).or_else(|| variable(name)) else { return Ok(None) };
     let value = value.into_string().map_err(|_| anyhow!("environment variable {name} is not UTF-8"))?;
@@ -155,7 +155,7 @@ fn text_variable(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Re
 fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read settings file {}", path.display()))?;
-    // By way of YAML's own type, which refuses a key that is there twice.
+    // Through YAML's own type, which rejects duplicate keys.
     let settings = serde_yaml::from_str::<serde_yaml::Value>(&text)
         .with_context(|| format!("settings file {} cannot be read", path.display()))?;
     let settings = serde_json::to_value(settings)
@@ -167,7 +167,7 @@ fn read_file(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-/// Puts a value at a dotted key; what is no object on the way is left for the check of the settings to name.
+/// Sets the value at a dotted key; leaves a non-object on the way for the settings check to report.
 fn put(settings: &mut Map<String, Value>, key: &str, value: Value) {
     match key.split_once('.') {
         None => _ = settings.insert(key.to_owned(), value),
@@ -185,7 +185,7 @@ fn is_azure_stack(settings: &Map<String, Value>) -> bool {
     cloud.eq_ignore_ascii_case("AzureStackCloud")
 }
 
-/// `activeDirectoryEndpoint` of the file that describes an Azure Stack.
+/// `activeDirectoryEndpoint` from the file that describes an Azure Stack.
 fn authority_host_of(path: &Path) -> Result<String> {
     let failed = || format!("failed to get AAD endpoint: AZURE_ENVIRONMENT_FILEPATH {}", path.display());
     let text = std::fs::read_to_string(path).with_context(failed)?;
@@ -194,7 +194,7 @@ fn authority_host_of(path: &Path) -> Result<String> {
     endpoint.map(ToOwned::to_owned).with_context(|| format!("{} has no activeDirectoryEndpoint", failed()))
 }
 
-/// Upstream's rules for its two flags, in its words. Without them its other variables mean nothing.
+/// Upstream's rules for its two flags, with its error text. Without them, its other variables have no effect.
 fn check_token_endpoint(settings: &mut Map<String, Value>) -> Result<()> {
     let Some(Value::Object(endpoint)) = settings.get("tokenEndpoint") else { return Ok(()) };
     match (endpoint.contains_key("annotationSuffix"), endpoint.contains_key("audience")) {

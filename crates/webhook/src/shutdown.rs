@@ -1,4 +1,4 @@
-//! How the process stops: it is told by a signal, goes on serving while nobody is sent here any more, and lets requests in
+//! Shutdown: after a signal, the process keeps serving until no new requests are sent to it, then lets requests in
 //! flight finish.
 
 use std::io;
@@ -10,7 +10,7 @@ use tracing::info;
 
 use crate::reviewer::Reviewer;
 
-/// What asks the process to stop.
+/// The signals that stop the process.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -29,8 +29,8 @@ impl Signals {
     }
 }
 
-/// The first signal fails readiness and goes on serving, so that nobody is sent here any more; then requests in flight
-/// are waited for. A second signal ends at once.
+/// The first signal fails readiness while serving continues, so that no new requests are sent here; then requests in
+/// flight are awaited. A second signal stops the process at once.
 pub(crate) async fn stop(
     signals: &mut Signals,
     reviewer: &Reviewer,
@@ -46,7 +46,7 @@ pub(crate) async fn stop(
         () = signals.next() => return,
     }
     info!(drain_seconds = drain.as_secs_f64(), "stopping: waiting for requests in flight");
-    // Nobody listens any more if the server has ended by itself.
+    // There is no receiver if the server has ended by itself.
     _ = told_to_drain.send(drain);
     signals.next().await;
 }

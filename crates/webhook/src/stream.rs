@@ -8,27 +8,27 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much is read at a time: most reviews at once. rustls by itself asks for 4 KiB.
+/// Bytes per read: fits most reviews at once. rustls itself asks for 4 KiB.
 const READ_AT_ONCE: usize = 8 * 1024;
 
-/// A connection whose reads are gathered, and that may send only so much before its handshake is complete.
+/// A connection that reads in large pieces and limits the bytes received before its handshake is complete.
 pub struct FrugalStream {
     tcp: TcpStream,
-    /// What was read and not asked for yet.
+    /// Bytes that were read but not requested yet.
     rest: Vec<u8>,
-    /// How much of it was given out.
+    /// How many of them were handed out.
     given: usize,
     /// How many bytes may still arrive.
     allowance: usize,
 }
 
 impl FrugalStream {
-    /// Lets in so many bytes until [`FrugalStream::lift_allowance`].
+    /// Accepts this many bytes until [`FrugalStream::lift_allowance`].
     pub fn new(tcp: TcpStream, allowance: usize) -> Self {
         Self { tcp, rest: Vec::new(), given: 0, allowance }
     }
 
-    /// Lets in whatever comes.
+    /// Removes the limit.
     pub fn lift_allowance(&mut self) {
         self.allowance = usize::MAX;
     }

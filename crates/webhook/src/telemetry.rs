@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How much is logged. The words are upstream's; `""` and `info` mean the same here.
+/// Log level. The names are upstream's; `""` and `info` mean the same here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What an operator has to know.
+    /// Messages that an operator needs.
     Info,
     /// One line per request.
     Debug,
-    /// Everything of this program.
+    /// All messages of this program.
     Trace,
-    /// Everything of every library too.
+    /// All messages of all libraries too.
     All,
 }
 
 impl LogLevel {
-    /// Reads upstream's `--log-level`.
+    /// Parses upstream's `--log-level`.
     ///
     /// # Errors
-    /// Upstream's sentence.
+    /// Upstream's error text.
     pub fn read(word: &str) -> Result<Self, String> {
         match word {
             "" | "info" => Ok(Self::Info),
@@ -35,8 +35,8 @@ impl LogLevel {
         }
     }
 
-    /// The client of the API server logs whole answers that it does not understand, and a Secret may be among them, so it
-    /// never gets a word.
+    /// The API server client logs whole answers that it cannot parse, possibly including a Secret, so it is always
+    /// silenced.
     fn filter(self) -> &'static str {
         match self {
             Self::Info => "warn,azwi_webhook=info,kube_client::client=off",
@@ -47,7 +47,7 @@ impl LogLevel {
     }
 }
 
-/// Lines of one kind in each period, and no more: whoever causes them must not be able to fill the log.
+/// Limits the number of lines of one kind per period, so that callers cannot fill the log.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<Period>);
 
@@ -62,7 +62,7 @@ impl Throttle {
     const PERIOD: Duration = Duration::from_secs(1);
     const LINES: u32 = 10;
 
-    /// Whether there is room for a line, and if so, how many lines were left out since the last one.
+    /// Returns the number of lines omitted since the last one if there is room for a line.
     pub fn next(&self) -> Option<u64> {
         self.next_at(Instant::now())
     }
@@ -81,7 +81,7 @@ impl Throttle {
     }
 }
 
-/// Lets a panic be a line of the log like any other.
+/// Logs panics like any other line.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
@@ -90,7 +90,7 @@ pub fn log_panics() {
     }));
 }
 
-/// Starts logging; a second call changes nothing.
+/// Starts logging; a second call has no effect.
 pub fn start(level: LogLevel) {
     let subscriber = tracing_subscriber::fmt()
         .json()
@@ -99,7 +99,7 @@ pub fn start(level: LogLevel) {
         .with_env_filter(EnvFilter::new(level.filter()))
         .with_writer(std::io::stderr)
         .finish();
-    // Tests start several servers in one process; the first one's logger serves them all.
+    // Tests start several servers in one process; the first one's logger serves all of them.
     _ = subscriber.try_init();
 }
 

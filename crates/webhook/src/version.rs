@@ -1,8 +1,8 @@
-//! What was built, when and from what.
+//! Build information.
 
 use serde::Serialize;
 
-/// Version of the program; the others are given by the release build's environment.
+/// The program's version; the other fields come from the release build's environment.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildInfo {
@@ -10,13 +10,12 @@ pub struct BuildInfo {
     pub build_version: &'static str,
     /// Commit that was built, empty outside a release.
     pub git_commit: &'static str,
-    /// When it was built, empty outside a release.
+    /// Build date, empty outside a release.
     pub build_date: &'static str,
     /// Operating system and architecture.
     pub platform: &'static str,
 }
 
-/// What this program is.
 pub const BUILD: BuildInfo = BuildInfo {
     build_version: concat!("v", env!("CARGO_PKG_VERSION")),
     git_commit: match option_env!("AZWI_GIT_COMMIT") {

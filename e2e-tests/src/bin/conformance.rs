@@ -11,14 +11,14 @@ use e2e_tests::conformance::{Route, ThroughCore, ThroughPolicy, ThroughWebhook, 
 use e2e_tests::host::PolicyHost;
 use test_support::repository_root;
 
-/// Compares our answers with upstream's recorded ones; exits with 1 when any differ.
+/// Compares our answers with upstream's recorded ones; exits with 1 if any differ.
 #[derive(Parser)]
 #[command(
     name = "conformance",
     after_help = "Example:\n  conformance --through core e2e-tests/conformance/*.jsonl*"
 )]
 struct Arguments {
-    /// Which ways to ask, separated by commas.
+    /// Routes to compare, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "core,policy")]
     through: Vec<Through>,
     /// The policy module; `make policy.wasm` builds it.

@@ -1,4 +1,4 @@
-//! Attacks the released webhook in as much memory as its container has, and the policy.
+//! Attacks the released webhook with as much memory as its container has, and the policy.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,11 +12,11 @@ use e2e_tests::hostile::report::{Row, head};
 use e2e_tests::hostile::{Arena, Attack, attacks, policy, raise_file_limit};
 use test_support::repository_root;
 
-/// Attacks the webhook and the policy, and tells of each attack whether it was withstood.
+/// Attacks the webhook and the policy, and reports whether each attack was withstood.
 ///
-/// Each attack meets a webhook of its own, in a control group with as much memory as its container has. Beside it go on:
-/// two callers with ordinary reviews, which must be answered within 2 s, and probes of health, which must be answered
-/// within 1 s. Exits with 1 when an attack was not withstood.
+/// Each attack runs against its own webhook, in a control group with as much memory as its container has. Meanwhile,
+/// two callers send ordinary reviews, which must be answered within 2 s, and health probes must be answered within 1 s.
+/// Exits with 1 if an attack was not withstood.
 #[derive(Parser)]
 #[command(
     name = "hostile",
@@ -37,7 +37,7 @@ Examples:
   hostile --only policy"
 )]
 struct Arguments {
-    /// The webhook; `make dist` builds it. Without it only the policy is attacked.
+    /// The webhook; `make dist` builds it. Without it, only the policy is attacked.
     #[arg(long, value_name = "FILE")]
     webhook: Option<PathBuf>,
     /// The policy module; `make policy.wasm` builds it.
@@ -46,16 +46,16 @@ struct Arguments {
     /// Run only attacks whose name contains this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// How long attacks go on that have no end of their own.
+    /// Duration in seconds of attacks without an end of their own.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Memory of the webhook in MiB; the chart's limit unless said.
+    /// Memory of the webhook in MiB; defaults to the chart's limit.
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     memory: u64,
     /// Print the names of the attacks.
     #[arg(long)]
     list: bool,
-    /// More flags for the webhook.
+    /// Extra flags for the webhook.
     #[arg(last = true, value_name = "FLAG")]
     flags: Vec<String>,
 }
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many attacks came out how.
+/// Number of attacks by result.
 #[derive(Debug, Default)]
 struct Count {
     passed: usize,
@@ -90,8 +90,8 @@ impl Count {
     }
 }
 
-/// Runs an attack, and once more if somebody was not served whom the machine may have kept waiting. What was seen the first
-/// time is told.
+/// Runs an attack, and repeats it if someone was not served and the machine may be the cause. The first result is
+/// reported too.
 fn run_again_in_doubt(arena: &Arena, attack: &Attack) -> Row {
     let first = arena.run(attack);
     if first.is_withstood() || !first.may_be_the_machines_fault() {

@@ -1,4 +1,4 @@
-//! Plots what an answer costs over the size of its review, for reviews that are made to be expensive.
+//! Plots the cost of an answer over the size of its review, for expensive reviews.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use test_support::repository_root;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Measures time and peak of memory of answers to expensive reviews of every size, and plots both.
+/// Measures time and peak memory of answers to expensive reviews of every size, and plots both.
 ///
-/// The numbers go to standard output, a line for each kind of review and size.
+/// The numbers are printed to standard output, one line for each kind of review and size.
 #[derive(Parser)]
 #[command(
     name = "proportion",
     after_help = "Example:\n  cargo run --release -p e2e-tests --no-default-features --bin proportion"
 )]
 struct Arguments {
-    /// Where the plot goes.
+    /// Path of the plot.
     #[arg(long, value_name = "FILE", default_value_os_t = repository_root().join("docs/images/proportion.svg"))]
     output: PathBuf,
 }
@@ -41,12 +41,12 @@ fn main() -> ExitCode {
 
 const SIZES: [usize; 9] =
     [1_500, 4_096, 16_384, 65_536, 262_144, 1_048_576, 2_097_152, 4_194_304, 7 * 1_048_576];
-/// A kind of review that takes longer is not measured in larger sizes.
+/// A kind of review that takes longer is not measured at larger sizes.
 const TOO_LONG: Duration = Duration::from_secs(1);
-/// How often each is measured; the least time counts.
+/// How often each is measured; the shortest time counts.
 const ROUNDS: usize = 5;
 
-/// What one review cost.
+/// The cost of one review.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     bytes: usize,
@@ -103,7 +103,7 @@ fn measure(body: &[u8]) -> Cost {
         let start = Instant::now();
         let answer = answer(body);
         cost.time = cost.time.min(start.elapsed());
-        // The body is there already, and counts.
+        // The body was allocated before, and counts.
         cost.heap = ALLOCATOR.peak_usage().saturating_sub(before) + body.len();
         drop(answer);
         if cost.time > TOO_LONG {
@@ -113,11 +113,11 @@ fn measure(body: &[u8]) -> Cost {
     cost
 }
 
-/// A panel of the plot: logarithmic on both sides.
+/// A panel of the plot with two logarithmic axes.
 struct Panel {
     title: &'static str,
     left: f64,
-    /// Least and greatest value.
+    /// Minimum and maximum value.
     range: (f64, f64),
     ticks: &'static [(f64, &'static str)],
 }
@@ -140,7 +140,7 @@ impl Panel {
 
     fn frame(&self, svg: &mut String) {
         let (right, bottom) = (self.left + WIDTH, TOP + HEIGHT);
-        // Writing to a text does not fail, here and below.
+        // Writing to a String cannot fail, here and below.
         _ = writeln!(
             svg,
             r#"<text x="{}" y="{}" class="title">{}</text>"#,
@@ -165,7 +165,7 @@ impl Panel {
         }
     }
 
-    /// A line through points; what leaves the panel is cut at its edge.
+    /// A line through points, clipped at the panel's edge.
     fn line(&self, svg: &mut String, class: &str, title: &str, points: impl Iterator<Item = (f64, f64)>) {
         let points: Vec<String> =
             points.map(|(bytes, value)| format!("{:.1},{:.1}", self.x(bytes), self.y(value))).collect();
@@ -177,7 +177,7 @@ impl Panel {
     }
 }
 
-/// Where a value is between the ends of a range, by its magnitude.
+/// Position of a value between the ends of a range, on a logarithmic scale.
 fn share(value: f64, (least, greatest): (f64, f64)) -> f64 {
     ((value / least).ln() / (greatest / least).ln()).clamp(0.0, 1.0)
 }
@@ -230,7 +230,7 @@ fn plot(lines: &[Line]) -> String {
         time.line(&mut svg, "kind", &name, costs.iter().map(|it| (it.bytes as f64, it.time.as_secs_f64())));
         heap.line(&mut svg, "kind", &name, costs.iter().map(|it| (it.bytes as f64, it.heap as f64)));
     }
-    // The bound of memory that the tests hold; of time there is only the slope, here 50 ms for the largest.
+    // The memory bound that the tests check; for time, only the slope is shown, here 50 ms for the largest.
     let sizes =
         || (0..=60).map(|step| SIZE_RANGE.0 * (SIZE_RANGE.1 / SIZE_RANGE.0).powf(f64::from(step) / 60.0));
     time.line(&mut svg, "bound", "linear", sizes().map(|bytes| (bytes, bytes * 0.05 / 7.34e6)));

@@ -1,4 +1,4 @@
-//! What a policy module is made of, and whether it is small enough.
+//! Analyses the content of a policy module and checks its size.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use wasmparser::{KnownCustom, Name, Payload};
 
 /// Prints the size of a WebAssembly module by section, and by crate if a build with names is given.
 ///
-/// Exits with 1 when the module is larger than the limit, with 2 when it cannot be read.
+/// Exits with 1 if the module is larger than the limit, 2 if it cannot be read.
 #[derive(clap::Parser)]
 #[command(name = "wasm_size", after_help = "Example:\n  wasm_size policy.wasm --limit 220000")]
 struct Arguments {
     /// The module.
     #[arg(value_name = "FILE")]
     module: PathBuf,
-    /// Largest size in bytes.
+    /// Maximum size in bytes.
     #[arg(long, value_name = "BYTES")]
     limit: Option<u64>,
-    /// The same module with its function names, to tell the crates apart.
+    /// The same module with its function names, to distinguish the crates.
     #[arg(long, value_name = "FILE")]
     names: Option<PathBuf>,
 }
@@ -93,7 +93,7 @@ fn sections(module: &[u8]) -> Result<BTreeMap<String, u64>> {
     Ok(sizes)
 }
 
-/// Bytes of code by the crate that the function is named after.
+/// Bytes of code by crate, according to the function names.
 fn crates(module: &[u8]) -> Result<BTreeMap<String, u64>> {
     let (mut imported, mut bodies, mut names) = (0_u32, Vec::new(), BTreeMap::new());
     for payload in wasmparser::Parser::new(0).parse_all(module) {

@@ -1,4 +1,4 @@
-//! Attacks by a tenant who may create service accounts: the webhook keeps something of each.
+//! Attacks by a tenant who may create service accounts: the webhook keeps part of each.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use super::wire::{PATH, Source, ask_once, read_reply, review};
 use super::{Attack, Field, Findings, TENANT};
 use test_support::api_server::ApiServer;
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     vec![
         Attack::new("accounts: 200 with 256 KiB of annotations, listed at the start", only_watch)
@@ -51,7 +50,7 @@ fn many_with_identity(api_server: &ApiServer) {
     }
 }
 
-/// Accounts that are not in the cache, each as large as it may be.
+/// Accounts that are not in the cache, each of the maximum size.
 async fn large_reads(field: Field) -> Findings {
     let labels: serde_json::Map<_, _> =
         (0..7_000).map(|i| (format!("k{i}"), json!("v".repeat(50)))).collect();
@@ -67,7 +66,7 @@ async fn large_reads(field: Field) -> Findings {
     Findings::note(format!("{answered} of 64 were answered"))
 }
 
-/// Until the webhook has read the whole list.
+/// Runs until the webhook has read the whole list.
 async fn only_watch(field: Field) -> Findings {
     let listed = async {
         while !is_synced(&field).await.unwrap_or(false) {

@@ -1,5 +1,5 @@
-//! Attacks of a caller whose connections are never idle: what is in use is not taken from him lightly. From many addresses the
-//! same would drive others out (docs/security.md).
+//! Attacks by a caller whose connections are never idle: connections in use are not evicted lightly. From many
+//! addresses the same attacks would drive others out (docs/security.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,6 @@ use super::shapes::{containers_with_lists, empty_containers};
 use super::wire::{HANDSHAKES, PATH, Source, ask_once, crowd, head, hold, open, review, send};
 use super::{Attack, Field, Findings, TENANT};
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     vec![
         Attack::new("busy: 256 connections whose next body lacks a byte", next_body),
@@ -39,7 +38,7 @@ fn request(body: &Bytes) -> Vec<u8> {
     [head(PATH, body.len()).as_bytes(), body].concat()
 }
 
-/// Each segment ends one request and begins the next, so that the server is never without one.
+/// Each segment ends one request and starts the next, so that the server always has one.
 async fn next_body(field: Field) -> Findings {
     let smallest = Bytes::from_static(
         br#"{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u","operation":"DELETE"}}"#,
@@ -64,7 +63,7 @@ async fn next_body(field: Field) -> Findings {
     summary(done.await)
 }
 
-/// Requests for accounts that nobody knows, three at a time: one of them always waits.
+/// Pipelined requests for unknown accounts, three at a time: one of them always waits.
 async fn lookups_in_heaps(field: Field, are_slow: bool) -> Findings {
     if are_slow {
         field.api_server.slow_down("slow", Duration::from_millis(500));
@@ -108,7 +107,7 @@ async fn one_slow_account(field: Field) -> Findings {
     summary(done.await)
 }
 
-/// Reviews whose answers are long, one after the other, all read.
+/// Pipelined reviews with long answers, all of them read.
 async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
     let heap = Arc::new(request(&containers_with_lists(containers).body()).repeat(4));
     let done = crowd(&field, count, HANDSHAKES, |i| {
@@ -123,7 +122,7 @@ async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
     summary(done.await)
 }
 
-/// Together they fill the memory of small requests, and none of them for long.
+/// Together they fill the memory for small requests, but none of them for long.
 async fn young_and_waiting(field: Field) -> Findings {
     field.api_server.slow_down("slow", Duration::from_millis(80));
     let request = Arc::new(request(&review(&super::memory::pod_of_account("slow", 55_000))));
@@ -142,7 +141,7 @@ async fn young_and_waiting(field: Field) -> Findings {
     summary(done.await)
 }
 
-/// The thread is never out of work, and the queue of those that wait to be accepted never empty.
+/// The thread is never idle, and the accept queue is never empty.
 async fn denials_in_heaps(field: Field) -> Findings {
     let heap = Arc::new(request(&empty_containers(1_001).body()).repeat(8));
     let mut pipes = JoinSet::new();
@@ -166,7 +165,7 @@ async fn denials_in_heaps(field: Field) -> Findings {
     Findings::default()
 }
 
-/// Claims that are renewed before they are old must not send requests away that wait for the API server.
+/// Announced bodies that are renewed before they are old must not evict requests that wait for the API server.
 async fn claims_while_waiting(field: Field) -> Findings {
     field.api_server.slow_down("waited-for", Duration::from_millis(500));
     let claims = {

@@ -1,5 +1,5 @@
-//! Those who suffer: callers with ordinary reviews, and the kubelet. They run on a thread of their own, so that an attack
-//! that keeps the attackers busy is not blamed on the webhook.
+//! The affected parties: callers with ordinary reviews, and the kubelet. They run on their own thread, so that an
+//! attack that keeps the attackers busy is not blamed on the webhook.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,9 +22,9 @@ pub const ADMISSION_LIMIT: Duration = Duration::from_secs(2);
 /// How long a probe may take: the kubelet's default.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// From one admission to the next.
+/// Time between two admissions.
 const PACE: Duration = Duration::from_millis(50);
-/// From one probe to the next of the same page.
+/// Time between two probes of the same page.
 const PROBE_PACE: Duration = Duration::from_millis(50);
 
 /// Namespace of the bystanders.
@@ -32,18 +32,18 @@ pub const NAMESPACE: &str = "bystanders";
 /// Their service account, which is in the webhook's cache.
 pub const SERVICE_ACCOUNT: &str = "known";
 
-/// How it went for one of them.
+/// Results of one bystander.
 #[derive(Debug, Clone, Default)]
 pub struct Series {
     /// How often it was served.
     pub served: usize,
-    /// How often it was not.
+    /// How often it was not served.
     pub failed: usize,
-    /// Why not, the first time.
+    /// Reason of the first failure.
     pub first_failure: Option<String>,
-    /// The longest that it waited, also in vain.
+    /// The longest wait, including failed ones.
     pub worst: Duration,
-    /// How often a connection that was kept had been closed.
+    /// How often a kept connection had been closed.
     pub reconnects: usize,
 }
 
@@ -66,7 +66,7 @@ fn lock(series: &Mutex<Series>) -> std::sync::MutexGuard<'_, Series> {
     series.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// All of them, at work.
+/// All bystanders at work.
 pub struct Bystanders {
     thread: Option<JoinHandle<()>>,
     is_over: Arc<AtomicBool>,
@@ -74,18 +74,18 @@ pub struct Bystanders {
     lag: Arc<Mutex<Duration>>,
 }
 
-/// How it went for all of them.
+/// Results of all bystanders.
 #[derive(Debug, Clone, Default)]
 pub struct Observations {
-    /// A caller that keeps its connection, as an API server does.
+    /// A caller that keeps its connection, like an API server.
     pub kept: Series,
     /// A caller that opens a connection each time.
     pub new: Series,
-    /// The kubelet asking whether the process is alive.
+    /// The kubelet's liveness probe.
     pub livez: Series,
-    /// The kubelet asking whether it can answer.
+    /// The kubelet's readiness probe.
     pub readyz: Series,
-    /// The longest that this thread itself was late.
+    /// The longest delay of this thread itself.
     pub lag: Duration,
 }
 
@@ -105,7 +105,7 @@ impl Bystanders {
     /// Starts them.
     ///
     /// # Errors
-    /// There is no thread to be had, or the webhook's certificate is none.
+    /// A thread cannot be started, or the webhook's certificate is invalid.
     pub fn start(field: &Field) -> Result<Self> {
         let caller = Caller::new(field.webhook, [field.certificate.clone()])?;
         let health = field.health;
@@ -133,7 +133,7 @@ impl Bystanders {
         Ok(Self { thread: Some(thread), is_over, series, lag })
     }
 
-    /// Waits until each has been served or refused so many times more, but not longer than `limit`.
+    /// Waits until each has been served or refused this many more times, but not longer than `limit`.
     pub async fn wait_for_rounds(&self, rounds: usize, limit: Duration) {
         let count = |series: &SharedSeries| {
             let series = lock(series);
@@ -149,7 +149,7 @@ impl Bystanders {
         }
     }
 
-    /// Ends them, and tells how it went.
+    /// Stops them, and returns the results.
     pub fn stop(mut self) -> Observations {
         self.end();
         let [kept, new, livez, readyz] = self.series.each_ref().map(|series| lock(series).clone());
@@ -160,7 +160,7 @@ impl Bystanders {
     fn end(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic there has shown itself, and leaves too few answers.
+            // A panic there has been printed, and leaves too few answers.
             _ = thread.join();
         }
     }
@@ -172,7 +172,7 @@ impl Drop for Bystanders {
     }
 }
 
-/// The review of a pod such as people have: labelled, with two containers.
+/// The review of a typical pod: labelled, with two containers.
 pub fn review() -> Bytes {
     let variables = |count: usize| {
         let all: Vec<_> = (0..count)
@@ -216,7 +216,7 @@ async fn admissions(caller: &Caller, keeps: bool, is_over: &AtomicBool, series: 
     }
 }
 
-/// As Go's client: a connection that turns out to be closed is replaced by a new one, once.
+/// Like Go's client: a connection that turns out to be closed is replaced by a new one, once.
 async fn ask_kept(
     caller: &Caller,
     kept: &mut Option<Connection>,
@@ -262,7 +262,7 @@ async fn probes(address: SocketAddr, path: &str, is_over: &AtomicBool, series: &
     }
 }
 
-/// Asks for a page as the kubelet does, on a connection of its own. Returns the status.
+/// Requests a page like the kubelet, on a new connection. Returns the status.
 ///
 /// # Errors
 /// There was no answer.
@@ -275,7 +275,7 @@ pub async fn probe(address: SocketAddr, path: &str) -> Result<u16> {
     super::wire::status_of(&answer).context("no answer before the connection was closed")
 }
 
-/// How late a timer is: what the harness itself adds to the others' times.
+/// Measures how late a timer is: the delay that the harness adds to the other times.
 async fn watch_lag(is_over: &AtomicBool, lag: &Mutex<Duration>) {
     const TICK: Duration = Duration::from_millis(10);
     while !is_over.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! Attacks of a neighbour, who reaches the ports and has no credentials.
+//! Attacks by a neighbour who can reach the ports but has no credentials.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,9 @@ use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, crowd, head, hold, open,
 use super::{Attack, Field, Findings, timed};
 use test_support::tls_client::SERVER_NAME;
 
-/// How many connections without TLS begin in a second.
+/// Connections without TLS that start per second.
 const OPENED: u32 = 4_000;
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {
@@ -96,7 +95,7 @@ fn others() -> Vec<Attack> {
     ]
 }
 
-/// What there is to say of a crowd.
+/// Summary of a crowd's run.
 pub fn summary((begun, busy): (usize, usize)) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
@@ -155,7 +154,7 @@ pub async fn stalled(field: Field, source: Source, count: usize, rate: u32, byte
     summary(done.await)
 }
 
-/// A message of nearly the greatest length, in records of a byte to make it costly, and without its end.
+/// A message of nearly the maximum length, in one-byte records to make it costly, and without its end.
 async fn fragmented_hello(field: Field) -> Findings {
     const LENGTH: usize = 60_000;
     let mut message = vec![1];
@@ -188,7 +187,7 @@ async fn slow_heads(field: Field, source: Source, count: usize) -> Findings {
     summary(done.await)
 }
 
-/// Heads of some length that do not end.
+/// Unfinished heads of this length.
 async fn heads(field: Field, length: usize) -> Findings {
     let mut head = format!("POST {PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\nX-Long: ").into_bytes();
     head.resize(length, b'x');
@@ -244,7 +243,7 @@ async fn plain_pipelines(field: Field, to: fn(&Field) -> SocketAddr) -> Findings
     summary(done.await)
 }
 
-/// What comes after a good review.
+/// What follows a valid review.
 #[derive(Debug, Clone, Copy)]
 enum Then {
     Nothing,
@@ -282,15 +281,15 @@ async fn good_then(field: Field, source: Source, count: usize, then: Then) -> Fi
 /// How a flooding connection ends.
 #[derive(Debug, Clone, Copy)]
 enum Flood {
-    /// Before it says anything.
+    /// Before it sends anything.
     Tcp,
     /// After the handshake.
     Tls,
-    /// After half of it, by a reset.
+    /// After half of it, with a reset.
     Reset,
 }
 
-/// All at the same moment; none may have to try again, which it would after a second.
+/// All at the same moment; none may have to retry, which would happen after a second.
 async fn burst(field: Field) -> Findings {
     const LONGEST: Duration = Duration::from_millis(900);
     let mut opening = tokio::task::JoinSet::new();
@@ -298,7 +297,7 @@ async fn burst(field: Field) -> Findings {
         let to = field.webhook;
         opening.spawn(async move {
             let (took, stream) = timed(open(to, Source::Crowd, i)).await;
-            // It stays open until all are.
+            // Stays open until all are open.
             (took, stream)
         });
     }
@@ -310,7 +309,7 @@ async fn burst(field: Field) -> Findings {
         .with((slowest > LONGEST).then(|| "a connection had to wait for a place in the queue".to_owned()))
 }
 
-/// As many as can be, one after the other, by some together.
+/// As many as possible, one after the other, from several callers at once.
 async fn flood(field: Field, kind: Flood) -> Findings {
     let hello = Bytes::from(client_hello(&field).unwrap_or_default());
     let opened = Arc::new(AtomicUsize::new(0));
@@ -327,7 +326,7 @@ async fn flood(field: Field, kind: Flood) -> Findings {
                         stream.write_all(&hello).await?;
                         let mut first = [0];
                         stream.read_exact(&mut first).await?;
-                        // What has arrived and was not read makes the close a reset.
+                        // Unread bytes make the close a reset.
                     }
                 }
                 opened.fetch_add(1, Ordering::Relaxed);
@@ -344,7 +343,7 @@ async fn flood(field: Field, kind: Flood) -> Findings {
     Findings::note(format!("{} connections", opened.load(Ordering::Relaxed)))
 }
 
-/// So many loops of the same, for as long as an attack lasts. One that fails waits a little.
+/// Runs `count` loops of the same action for the duration of an attack. After a failure, a loop waits briefly.
 pub async fn loop_together<F, Fut>(field: &Field, count: usize, once: F)
 where
     F: Fn(Field, usize) -> Fut + Clone + Send + 'static,
@@ -364,7 +363,7 @@ where
     sleep(field.duration / 2).await;
 }
 
-/// Reviews one after the other, as long as the server takes them, whose answers nobody reads.
+/// Pipelined reviews, as long as the server accepts them, whose answers nobody reads.
 async fn pipelines(field: Field) -> Findings {
     let body = review();
     let sent = Arc::new(AtomicUsize::new(0));
@@ -384,7 +383,7 @@ async fn pipelines(field: Field) -> Findings {
     findings
 }
 
-/// Good reviews, as many as are answered.
+/// Valid reviews, as many as are answered.
 async fn good_reviews(field: Field) -> Findings {
     let (body, tally) = (review(), Arc::new(std::sync::Mutex::new(Tally::default())));
     let mut loops = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! Attacks on the way to the API server: names that are no names, accounts that nobody has, and deadlines.
+//! Attacks on the path to the API server: invalid names, accounts that do not exist, and deadlines.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ use super::{Attack, Field, Findings, TENANT, timed};
 use admission_caller::answer::Answer;
 use admission_caller::request::pod_creation;
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = vec![
         Attack::new("lookups: names that are no names", names_that_are_none),
@@ -37,7 +36,7 @@ pub fn attacks() -> Vec<Attack> {
     attacks
 }
 
-/// What somebody might write where a name belongs.
+/// Texts that someone might use as a name.
 pub fn no_names() -> Vec<String> {
     let texts = [
         "?watch=true&n=1",
@@ -117,7 +116,7 @@ async fn ask_all(field: &Field, reviews: Vec<Bytes>) -> Findings {
     judge(&tally).with(unanswered).with(strange_paths(field))
 }
 
-/// What the webhook asked the API server for that is neither a service account nor their list nor the version.
+/// A request by the webhook to the API server for anything but a service account, their list or the version.
 fn strange_paths(field: &Field) -> Option<String> {
     let asked: BTreeSet<String> = field.api_server.requests();
     let strange: Vec<&String> = asked.iter().filter(|request| !is_ordinary(request)).collect();
@@ -139,7 +138,7 @@ fn is_ordinary(request: &str) -> bool {
     }
 }
 
-/// Lower case, digits and dashes, the dashes not at an end.
+/// Lower-case letters, digits and dashes, with no dash at either end.
 fn is_part(text: &str) -> bool {
     let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !text.is_empty()
@@ -161,7 +160,7 @@ fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_part)
 }
 
-/// Many callers that ask for one account after the other while the API server reads none.
+/// Many callers that request one account after the other while the API server answers no reads.
 async fn unknown_accounts(field: Field) -> Findings {
     flood_of_lookups(field, |i| named_request(TENANT, &format!("unknown-{i}"))).await
 }
@@ -170,11 +169,11 @@ async fn unknown_namespaces(field: Field) -> Findings {
     flood_of_lookups(field, |i| named_request(&format!("unknown-{i}"), "sa")).await
 }
 
-/// Another namespace must get its reads meanwhile, and be answered when the API server is back.
+/// Meanwhile, another namespace must get its reads, and be answered when the API server is back.
 async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Findings {
     const CALLERS: usize = 100;
     const ACCOUNTS: usize = 2_000;
-    // As an API server whose patience is short; reads go on without those who wait.
+    // Like an API server with a short timeout; reads continue without their waiters.
     const SHORT: &str = "/mutate-v1-pod?timeout=200ms";
     field.api_server.apply_unseen("elsewhere", "late", &super::account_metadata());
     field.api_server.answer_reads(false);
@@ -207,7 +206,7 @@ async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Finding
     }
     sleep(field.duration / 2).await;
     let late = review(&named_request("elsewhere", "late"));
-    // Its reads hang as all others, but they have to be made.
+    // Its reads hang like all others, but must be sent.
     _ = ask_once(&field, Source::ApiServer, PATH, &late).await;
     let was_read =
         field.api_server.requests().contains("GET /api/v1/namespaces/elsewhere/serviceaccounts/late");
@@ -231,7 +230,7 @@ async fn flood_of_lookups(field: Field, request: fn(usize) -> String) -> Finding
         .with(strange_paths(&field))
 }
 
-/// Asks until a pod is mutated.
+/// Sends the review until a pod is mutated.
 async fn mutated_within(field: &Field, body: &Bytes, limit: Duration) -> Result<(), String> {
     let mut problem = String::new();
     let asked = async {
@@ -254,7 +253,7 @@ async fn mutated_within(field: &Field, body: &Bytes, limit: Duration) -> Result<
     if is_over { Ok(()) } else { Err(problem) }
 }
 
-/// What an API server might say, and what it never would.
+/// Plausible and implausible API server deadlines.
 async fn deadlines(field: Field) -> Findings {
     let mut tally = Tally::default();
     for timeout in [
@@ -299,7 +298,7 @@ async fn deadlines(field: Field) -> Findings {
     judge(&tally).with(unanswered).with(strange_paths(&field))
 }
 
-/// Callers that ask for an account that must be read, and go away.
+/// Callers that request an account that must be read, and hang up.
 async fn hanging_up(field: Field) -> Findings {
     field.api_server.answer_reads(false);
     let (begun, _) = super::wire::crowd(&field, 200, 300, |i| {
@@ -307,7 +306,7 @@ async fn hanging_up(field: Field) -> Findings {
         async move {
             let Ok(mut stream) = field.tls(Source::ApiServer, i).await else { return };
             let body = review(&named_request(TENANT, &format!("gone-{i}")));
-            // It is dropped in the middle of the wait.
+            // Dropped in the middle of the wait.
             _ = timeout(Duration::from_millis(100), ask(&mut stream, PATH, &body)).await;
         }
     })
@@ -319,7 +318,7 @@ async fn hanging_up(field: Field) -> Findings {
     Findings::note(format!("{begun} hung up")).with(afterwards.err())
 }
 
-/// Many of these at once; what they open at the API server must not stay open.
+/// Many of these at once; their API server connections must not stay open.
 async fn many_times(field: Field, account: &str) -> Findings {
     let tally = Arc::new(std::sync::Mutex::new(Tally::default()));
     let mut callers = JoinSet::new();

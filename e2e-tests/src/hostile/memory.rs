@@ -1,4 +1,4 @@
-//! Attacks on memory by many together: each takes little, and gives nothing back.
+//! Attacks on memory by many callers together: each takes little, and returns nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, h
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 use admission_caller::request::pod_creation;
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for source in [Source::Neighbour, Source::Crowd, Source::ApiServer] {
@@ -83,7 +82,7 @@ async fn stalled_bodies(field: Field, source: Source, count: usize, length: usiz
         let (field, body) = (field.clone(), body.clone());
         async move {
             let Ok(mut stream) = field.tls(source, i).await else { return };
-            // What the server does not take any more stays unsent.
+            // Bytes that the server no longer accepts are not sent.
             if send(&mut stream, head(PATH, length).as_bytes()).await && send(&mut stream, &body).await {
                 hold(stream).await;
             }
@@ -93,7 +92,7 @@ async fn stalled_bodies(field: Field, source: Source, count: usize, length: usiz
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
 
-/// Complete reviews of callers that do all they should, and do it at the same moment, again and again.
+/// Complete reviews from well-behaved callers, all at the same moment, again and again.
 async fn all_at_once(field: Field) -> Findings {
     const CALLERS: usize = 100;
     let request = containers_of_account(900, TENANT_ACCOUNT).body();
@@ -122,7 +121,7 @@ async fn all_at_once(field: Field) -> Findings {
     Findings::note(format!("{answered} answered with 200"))
 }
 
-/// Heads that claim a large body which never comes, so many a second that none of them gets old.
+/// Heads that announce a large body that never comes, at a rate at which none of them gets old.
 async fn renewed_claims(field: Field, mebibytes: usize, rate: u32) -> Findings {
     let seconds = usize::try_from(field.duration.as_secs()).unwrap_or(1).max(1);
     let count = seconds * rate as usize;
@@ -155,7 +154,7 @@ async fn slow_bodies(field: Field) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end"))
 }
 
-/// Bodies whose length nobody knows; meanwhile a large review must be answered too.
+/// Bodies of unknown length; meanwhile a large review must be answered too.
 async fn chunked(field: Field, count: usize, length: usize) -> Findings {
     let start = format!(
         "POST {PATH} HTTP/1.1\r\nHost: webhook.test\r\nContent-Type: application/json\r\n\
@@ -188,13 +187,13 @@ async fn chunked(field: Field, count: usize, length: usize) -> Findings {
     Findings::note(format!("{begun} begun, {busy} open at the end")).with(refusal)
 }
 
-/// A pod that is larger than most, and than what three of them would leave of what is read at a time.
+/// A pod larger than most, and too large for the read memory that three such pods would leave.
 fn large_review() -> Bytes {
     let pod = pod_of_account(TENANT_ACCOUNT, 3_500 * 1024);
     super::wire::review(&pod)
 }
 
-/// Reviews whose answers are long, on connections that read nothing.
+/// Reviews with long answers, on connections that read nothing.
 async fn never_read(
     field: Field,
     source: Source,
@@ -246,7 +245,7 @@ async fn small_ones_waiting(field: Field) -> Findings {
     wait_for_account(field, 500, small).await
 }
 
-/// A pod with something long that the webhook does not read.
+/// A pod with a long field that the webhook does not read.
 pub fn pod_of_account(account: &str, size: usize) -> String {
     let text = "x".repeat(size);
     let pod = format!(
@@ -255,7 +254,7 @@ pub fn pod_of_account(account: &str, size: usize) -> String {
     pod_creation(super::TENANT, &pod)
 }
 
-/// Each asks for another account, while the API server reads none.
+/// Each requests a different account, while the API server answers no reads.
 async fn wait_for_account(field: Field, count: usize, request: String) -> Findings {
     field.api_server.answer_reads(false);
     let mut askers = JoinSet::new();
@@ -267,7 +266,7 @@ async fn wait_for_account(field: Field, count: usize, request: String) -> Findin
     sleep(field.duration).await;
     field.api_server.answer_reads(true);
     let mut tally = Tally::default();
-    // Those that were taken in are answered now; each waits no longer than it says.
+    // The accepted ones are answered now; each waits no longer than its timeout.
     let answered = async {
         while let Some(asked) = askers.join_next().await {
             if let Ok((took, reply)) = asked {
@@ -279,7 +278,7 @@ async fn wait_for_account(field: Field, count: usize, request: String) -> Findin
     judge(&tally).with((!is_over).then(|| "not all reviews were answered in the end".to_owned()))
 }
 
-/// Connections that hold as much of a head as they may, and a review each that waits with escaped names.
+/// Connections that each hold a head of the maximum length and a waiting review with escaped names.
 async fn fat_and_waiting(field: Field) -> Findings {
     field.api_server.slow_down("slow", Duration::from_secs(4));
     let mut head_only = format!("POST {PATH} HTTP/1.1\r\nX-Long: ").into_bytes();

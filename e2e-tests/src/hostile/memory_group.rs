@@ -1,4 +1,4 @@
-//! A control group that limits the memory of the processes in it, as the kubelet does for a container.
+//! A control group that limits the memory of its processes, like the kubelet does for a container.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Where the controllers are mounted, in both versions of the interface.
+/// Mount point of the controllers, in both versions of the interface.
 const MOUNT: &str = "/sys/fs/cgroup";
 const NAME: &str = "azwi-hostile-";
-/// Groups of this process, for names of their own.
+/// Number of groups made by this process, for unique names.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// A group. It is removed when this is dropped; its processes must have ended by then.
+/// A group. It is removed on drop; its processes must have ended by then.
 #[derive(Debug)]
 pub struct MemoryGroup {
     folder: PathBuf,
@@ -21,18 +21,18 @@ pub struct MemoryGroup {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
-    /// A hierarchy for memory alone, where buffers of sockets are counted apart.
+    /// A separate hierarchy for memory, where socket buffers are counted separately.
     V1,
     /// One hierarchy for everything.
     V2,
 }
 
-/// What a group's processes use at the moment, without the files that the kernel could forget.
+/// Current usage of a group's processes, without files that the kernel could drop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Everything, in bytes.
+    /// All memory, in bytes.
     pub all: u64,
-    /// Of it, the buffers of sockets.
+    /// The part used by socket buffers.
     pub sockets: u64,
 }
 
@@ -40,7 +40,7 @@ impl MemoryGroup {
     /// Makes a group that may use `limit` bytes and no swap.
     ///
     /// # Errors
-    /// This system or this user cannot make one.
+    /// This system or this user cannot create a group.
     pub fn new(limit: u64) -> Result<Self> {
         let (parent, version) = parent()?;
         remove_leftovers(&parent);
@@ -51,9 +51,9 @@ impl MemoryGroup {
         match version {
             Version::V1 => {
                 group.write("memory.limit_in_bytes", limit)?;
-                // Only a limit makes the kernel count them.
+                // The kernel counts them only with a limit.
                 group.write("memory.kmem.tcp.limit_in_bytes", limit)?;
-                // Absent where the kernel does not count swap.
+                // Missing if the kernel does not count swap.
                 _ = group.write("memory.memsw.limit_in_bytes", limit);
             }
             Version::V2 => {
@@ -64,12 +64,12 @@ impl MemoryGroup {
         Ok(group)
     }
 
-    /// The file that takes the id of a process which is to be in the group.
+    /// Writing a process id to this file moves the process into the group.
     pub fn entrance(&self) -> PathBuf {
         self.folder.join("cgroup.procs")
     }
 
-    /// The most that was ever in use, in bytes, with files that the kernel could have forgotten.
+    /// Peak usage in bytes, including files that the kernel could have dropped.
     pub fn peak(&self) -> u64 {
         self.number(match self.version {
             Version::V1 => "memory.max_usage_in_bytes",
@@ -77,7 +77,7 @@ impl MemoryGroup {
         })
     }
 
-    /// What is in use.
+    /// Current usage.
     pub fn usage(&self) -> Usage {
         match self.version {
             Version::V1 => {
@@ -93,7 +93,7 @@ impl MemoryGroup {
         }
     }
 
-    /// How many processes the kernel has killed because there was no memory left.
+    /// How many processes the kernel has killed because memory ran out.
     pub fn kills(&self) -> u64 {
         self.entry(
             match self.version {
@@ -113,7 +113,7 @@ impl MemoryGroup {
         self.text(file).trim().parse().unwrap_or_default()
     }
 
-    /// A number in a file that has lines of a name and a number.
+    /// A number from a file with lines of a name and a number.
     fn entry(&self, file: &str, name: &str) -> u64 {
         let text = self.text(file);
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -137,7 +137,7 @@ impl Drop for MemoryGroup {
     }
 }
 
-/// Where a group can be made.
+/// A folder in which a group can be created.
 fn parent() -> Result<(PathBuf, Version)> {
     let mount = Path::new(MOUNT);
     let unified = mount.join("cgroup.controllers");
@@ -156,7 +156,7 @@ fn parent() -> Result<(PathBuf, Version)> {
     Ok((memory, Version::V1))
 }
 
-/// Removes what an earlier run left that was ended from outside; groups in use cannot be removed.
+/// Removes groups of an earlier run that was killed; groups in use cannot be removed.
 fn remove_leftovers(parent: &Path) {
     for folder in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         if folder.file_name().to_string_lossy().starts_with(NAME) {

@@ -1,8 +1,8 @@
-//! Attacks on the released webhook in as much memory as its container has, and on the policy: who may create a pod, or
-//! reach a port, must not be able to stop it.
+//! Attacks on the released webhook with as much memory as its container has, and on the policy: permission to create a
+//! pod, or access to a port, must not be enough to stop them.
 //!
-//! An attack is a function that does its worst to a [`Field`] and returns what it found. Beside it, [`bystanders`] go on
-//! with their work and judge. A new attack is one function and one line in the table of its topic.
+//! An attack is a function that does its worst to a [`Field`] and returns its findings. Meanwhile, [`bystanders`]
+//! continue their work and judge. A new attack is one function and one line in the table of its topic.
 
 pub mod accounts;
 pub mod answering;
@@ -38,7 +38,7 @@ use self::report::Row;
 use test_support::api_server::ApiServer;
 use test_support::careless_tls::careless_tls;
 
-/// Namespace of the tenant who attacks.
+/// Namespace of the attacking tenant.
 pub const TENANT: &str = "tenant";
 /// The tenant's service account, which the webhook knows.
 pub const TENANT_ACCOUNT: &str = "sa";
@@ -46,41 +46,38 @@ pub const TENANT_ACCOUNT: &str = "sa";
 /// Client id of every service account here.
 pub const CLIENT_ID: &str = "5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1";
 
-/// What an attack may reach.
+/// Targets of an attack.
 #[derive(Clone)]
 pub struct Field {
-    /// The webhook's port.
     pub webhook: SocketAddr,
     /// Its port for health.
     pub health: SocketAddr,
     /// Its port for metrics.
     pub metrics: SocketAddr,
-    /// Its certificate.
     pub certificate: CertificateDer<'static>,
-    /// How attackers speak TLS.
+    /// TLS configuration of the attackers.
     pub tls: TlsConnector,
-    /// The API server that it asks.
+    /// The webhook's API server.
     pub api_server: Arc<ApiServer>,
-    /// How long an attack goes on that has no end of its own.
+    /// Duration of attacks without an end of their own.
     pub duration: Duration,
 }
 
-/// What an attack found.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
-    /// What must not be.
+    /// Violations of the requirements.
     pub defects: Vec<String>,
-    /// What else is worth a line.
+    /// Other remarks worth a line.
     pub notes: Vec<String>,
 }
 
 impl Findings {
-    /// Nothing but a remark.
+    /// A remark without defects.
     pub fn note(note: impl Into<String>) -> Self {
         Self { defects: Vec::new(), notes: vec![note.into()] }
     }
 
-    /// Adds what another found.
+    /// Adds the findings of another.
     pub fn extend(&mut self, others: Self) {
         self.defects.extend(others.defects);
         self.notes.extend(others.notes);
@@ -95,7 +92,7 @@ impl Findings {
 
 /// An attack on the webhook.
 pub struct Attack {
-    /// Its name, unlike all others.
+    /// Its unique name.
     pub name: String,
     prepare: fn(&ApiServer),
     run: Run,
@@ -104,7 +101,6 @@ pub struct Attack {
 type Run = Box<dyn Fn(Field) -> BoxFuture<'static, Findings> + Send + Sync>;
 
 impl Attack {
-    /// An attack by name.
     pub fn new<F, Fut>(name: impl Into<String>, run: F) -> Self
     where
         F: Fn(Field) -> Fut + Send + Sync + 'static,
@@ -113,13 +109,12 @@ impl Attack {
         Self { name: name.into(), prepare: |_| {}, run: Box::new(move |field| Box::pin(run(field))) }
     }
 
-    /// With something that the API server has before the webhook starts.
+    /// Adds objects to the API server before the webhook starts.
     pub fn prepared(self, prepare: fn(&ApiServer)) -> Self {
         Self { prepare, ..self }
     }
 }
 
-/// All attacks on the webhook.
 pub fn attacks() -> Vec<Attack> {
     let mut all = requests::attacks();
     all.extend(memory::attacks());
@@ -131,27 +126,26 @@ pub fn attacks() -> Vec<Attack> {
     all
 }
 
-/// Runs attacks, each against a process of its own.
+/// Runs attacks, each against its own process.
 pub struct Arena {
-    /// The webhook.
     pub program: Program,
-    /// How long an attack goes on that has no end of its own.
+    /// Duration of attacks without an end of their own.
     pub duration: Duration,
-    /// Where the API server and the webhook's log are seen to.
+    /// Runs the API server and reads the webhook's log.
     runtime: Runtime,
 }
 
 impl Arena {
-    /// Prepares the place.
+    /// Prepares the runtime.
     ///
     /// # Errors
-    /// There are no threads to be had.
+    /// Threads cannot be started.
     pub fn new(program: Program, duration: Duration) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self { program, duration, runtime })
     }
 
-    /// Runs an attack and judges.
+    /// Runs an attack and judges the result.
     pub fn run(&self, attack: &Attack) -> Row {
         let mut row = Row::new(&attack.name);
         let (took, result) = self.runtime.block_on(timed(self.fight(attack, &mut row)));
@@ -171,7 +165,7 @@ impl Arena {
         }
         (attack.prepare)(&api_server);
         let mut webhook = Webhook::start(&self.program, &api_server).await?;
-        // Also after the attack, which takes its field along.
+        // Kept alive after the attack, which drops its field.
         let _there_to_the_end = Arc::clone(&api_server);
         let field = Field {
             webhook: webhook.address,
@@ -187,7 +181,7 @@ impl Arena {
         // So that the first handshakes are not part of the attack.
         bystanders.wait_for_rounds(2, Duration::from_secs(5)).await;
         let findings = self.attack(attack, field, &mut webhook).await;
-        // Everybody has to be served once more after it.
+        // Every bystander must be served once more after the attack.
         bystanders.wait_for_rounds(2, ADMISSION_LIMIT * 2 + PROBE_LIMIT).await;
         let observations = bystanders.stop();
         row.judge(&mut webhook, memory.stop(), self.program.memory, observations);
@@ -196,9 +190,9 @@ impl Arena {
         Ok(())
     }
 
-    /// Runs an attack until its end or the webhook's.
+    /// Runs an attack until it or the webhook ends.
     async fn attack(&self, attack: &Attack, field: Field, webhook: &mut Webhook) -> Findings {
-        // A runtime of its own takes everything along that an attack leaves.
+        // A separate runtime, which drops everything that an attack leaves behind.
         let runtime = match attackers_runtime() {
             Ok(runtime) => runtime,
             Err(error) => return Findings::default().with(Some(format!("{error:#}"))),
@@ -214,7 +208,7 @@ impl Arena {
                 }
                 Err(error) => Findings::default().with(Some(format!("the attack failed: {error}"))),
             },
-            // The judge says more about it.
+            // The judge reports more about it.
             _ = webhook.ended() => Findings::default(),
         };
         runtime.shutdown_background();
@@ -222,13 +216,13 @@ impl Arena {
     }
 }
 
-/// Threads that leave the processor to the others, as if they were on another machine.
+/// Low-priority threads, as if the attackers were on another machine.
 fn attackers_runtime() -> Result<Runtime> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("attackers")
         .on_thread_start(|| {
-            // Not allowed only where it is not needed.
+            // Only fails where it is not needed.
             _ = rustix::process::nice(10);
         })
         .enable_all()
@@ -240,21 +234,21 @@ fn account_metadata() -> serde_json::Value {
     json!({"annotations": {"azure.workload.identity/client-id": CLIENT_ID}})
 }
 
-/// Looks at the webhook's memory every now and then.
+/// Samples the webhook's memory.
 struct MemoryWatch {
     group: Arc<MemoryGroup>,
     most: Arc<Mutex<Most>>,
     looking: tokio::task::JoinHandle<()>,
 }
 
-/// The most memory that was seen.
+/// Peak memory values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Most {
-    /// By the group's own count, with files.
+    /// By the group's own count, including files.
     pub peak: u64,
     /// Pages of the process itself, in bytes.
     pub resident: u64,
-    /// Without files, and with the buffers of sockets.
+    /// Without files, and with socket buffers.
     pub usage: Usage,
     /// How many processes the kernel has killed.
     pub kills: u64,
@@ -288,7 +282,7 @@ impl MemoryWatch {
     }
 }
 
-/// The most memory that a process ever had, in bytes; 0 after it has ended.
+/// Peak memory of a process in bytes; 0 after it has ended.
 fn resident_peak(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -296,11 +290,11 @@ fn resident_peak(process: u32) -> u64 {
     kilobytes.unwrap_or_default() * 1024
 }
 
-/// Raises the number of files that this process and its children may open to what they are allowed.
+/// Raises the open file limit of this process and its children to the allowed maximum.
 pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // With what there is, some attacks are smaller.
+    // With a lower limit, some attacks are smaller.
     _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 

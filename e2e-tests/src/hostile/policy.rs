@@ -1,4 +1,4 @@
-//! Attacks on the policy, in a fresh instance each as policy-server makes it: what an API server sends has at most 3 MiB.
+//! Attacks on the policy, each in a fresh instance as in policy-server: an API server sends at most 3 MiB.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -20,24 +20,23 @@ use admission_caller::policy::{HostCapabilities, Policy as _};
 
 use crate::host::PolicyHost;
 
-/// Largest request that an API server takes.
+/// Largest request that an API server accepts.
 const LARGEST: usize = 3 * 1024 * 1024;
-/// How much memory an instance may have, in MiB.
+/// Memory limit of an instance, in MiB.
 const LIMIT: u64 = 16;
-/// What is tried to find out how much it needs, in MiB.
+/// Limits tried to find out how much it needs, in MiB.
 const LADDER: [u64; 12] = [2, 4, 6, 8, 10, 12, 14, LIMIT, 24, 32, 64, 128];
 
-/// In the error of a guest that was stopped.
+/// Part of the error of a guest that was stopped.
 const OUT_OF_TIME: &str = "interrupt";
 
-/// An attack on the policy: requests, of which each must be answered.
+/// An attack on the policy: requests that must all be answered.
 pub struct PolicyAttack {
-    /// Its name, unlike all others.
+    /// Its unique name.
     pub name: String,
     make: Box<dyn Fn() -> Vec<String>>,
 }
 
-/// All attacks on the policy.
 pub fn attacks() -> Vec<PolicyAttack> {
     let mut attacks = Vec::new();
     let mut add = |name: String, make: Box<dyn Fn() -> Vec<String>>| {
@@ -77,20 +76,20 @@ fn request(expensive: Expensive) -> Vec<String> {
     }
 }
 
-/// The policy with different limits of memory.
+/// The policy with different memory limits.
 pub struct Policy {
     hosts: Vec<(u64, PolicyHost)>,
     accounts: Vec<Value>,
 }
 
-/// What became of a request under a limit.
+/// Result of a request under a limit.
 enum Outcome {
     Answered,
     /// It trapped or ran out of time, with the error.
     Ended(String),
 }
 
-/// Service accounts, and what was asked for that can be none.
+/// Service accounts, and requested names that cannot exist.
 struct Watching {
     cluster: Cluster,
     strange: std::sync::Mutex<Vec<String>>,
@@ -114,7 +113,7 @@ impl Policy {
         let unlimited = PolicyHost::load(path)?;
         let hosts = LADDER.map(|mebibytes| {
             let bytes = usize::try_from(mebibytes * 1024 * 1024).unwrap_or(usize::MAX);
-            Ok((mebibytes, unlimited.with_memory_limit(bytes)?))
+            Ok((mebibytes, unlimited.with_memory_limit(bytes)))
         });
         let hosts = hosts.into_iter().collect::<Result<_>>()?;
         let long = "x".repeat(127 * 1024);
@@ -127,10 +126,10 @@ impl Policy {
         Ok(Self { hosts, accounts })
     }
 
-    /// Runs an attack and judges.
+    /// Runs an attack and judges the result.
     pub fn run(&self, attack: &PolicyAttack) -> Row {
         let requests = (attack.make)();
-        // The guest says there that it got no memory, which is looked for.
+        // The guest prints there that it got no memory, which is expected.
         let _silence = Silence::new();
         let watching = Arc::new(Watching {
             cluster: Cluster { service_accounts: self.accounts.clone(), fault: None },
@@ -167,7 +166,7 @@ impl Policy {
         row
     }
 
-    /// The least memory on the ladder with which there is an answer.
+    /// The lowest limit on the ladder with which there is an answer.
     fn needed(&self, request: &str, watching: &Arc<Watching>) -> Option<u64> {
         let is_too_little = |(mebibytes, _): &(u64, PolicyHost)| {
             !matches!(self.answer(*mebibytes, request, watching), Outcome::Answered)
@@ -189,14 +188,14 @@ impl Policy {
                 let is_end = ["wasm backtrace", "wasm trap", "unreachable", OUT_OF_TIME]
                     .iter()
                     .any(|sign| text.contains(sign));
-                // An error in the guest's own words is an answer too.
+                // An error from the guest itself is an answer too.
                 if is_end { Outcome::Ended(text) } else { Outcome::Answered }
             }
         }
     }
 }
 
-/// Standard error leads nowhere for as long as this lives: the guest's is this process' own.
+/// Discards standard error, which the guest shares with this process, until dropped.
 struct Silence(Option<OwnedFd>);
 
 impl Silence {
@@ -207,7 +206,7 @@ impl Silence {
             rustix::stdio::dup2_stderr(nowhere)?;
             std::io::Result::Ok(kept)
         };
-        // What cannot be silenced is heard.
+        // If it cannot be silenced, its output is printed.
         Self(redirected().ok())
     }
 }

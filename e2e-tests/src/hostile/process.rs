@@ -19,7 +19,7 @@ use test_support::webhook::{addresses, write_certificate};
 
 /// How long the webhook may take until it serves.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
-/// How many lines of the log are kept, from the end.
+/// How many lines are kept from the end of the log.
 const KEPT_LINES: usize = 50;
 /// How much of a line is kept.
 const KEPT_LENGTH: usize = 600;
@@ -27,23 +27,21 @@ const KEPT_LENGTH: usize = 600;
 /// How to start the webhook.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// The program.
     pub path: PathBuf,
-    /// More flags for it.
+    /// Extra flags for it.
     pub flags: Vec<String>,
     /// Its memory in bytes.
     pub memory: u64,
 }
 
-/// A running webhook. It is ended when this is dropped.
+/// A running webhook. It is killed on drop.
 pub struct Webhook {
-    /// Where it serves reviews.
+    /// Address for reviews.
     pub address: SocketAddr,
-    /// Where it tells its health.
+    /// Address of its health endpoints.
     pub health: SocketAddr,
-    /// Where it shows its metrics.
+    /// Address of its metrics.
     pub metrics: SocketAddr,
-    /// Its certificate.
     pub certificate: CertificateDer<'static>,
     /// The group that limits its memory.
     pub group: Arc<MemoryGroup>,
@@ -53,17 +51,17 @@ pub struct Webhook {
     _folder: TempDir,
 }
 
-/// What of the log is kept.
+/// The part of the log that is kept.
 #[derive(Debug, Default)]
 struct Log {
     serving: Option<String>,
-    /// Lines in which a thread says that it panicked.
+    /// Lines in which a thread reports a panic.
     panics: Vec<String>,
     last: Vec<String>,
 }
 
 impl Webhook {
-    /// Starts the program against an API server, and waits until it is ready.
+    /// Starts the program with an API server, and waits until it is ready.
     ///
     /// # Errors
     /// It cannot be started, or does not become ready.
@@ -103,7 +101,7 @@ impl Webhook {
         bail!("the webhook {problem}; its log ends with:\n{}", self.last_lines())
     }
 
-    /// Waits until the process has ended, and tells how.
+    /// Waits until the process has ended, and returns how.
     pub async fn ended(&mut self) -> String {
         match self.child.wait().await {
             Ok(status) => status.to_string(),
@@ -119,12 +117,12 @@ impl Webhook {
         }
     }
 
-    /// The id of the process; none after it has ended.
+    /// The process id; `None` after it has ended.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// What it said of panics.
+    /// Its panic messages.
     pub fn panics(&self) -> Vec<String> {
         lock(&self.log).panics.clone()
     }
@@ -134,7 +132,7 @@ impl Webhook {
         lock(&self.log).last.join("\n")
     }
 
-    /// Ends the process and waits for it.
+    /// Kills the process and waits for it.
     pub async fn stop(&mut self) {
         // It may have ended already.
         _ = self.child.kill().await;
@@ -160,7 +158,7 @@ fn command(program: &Program, group: &MemoryGroup, folder: &Path, kubeconfig: &P
         .arg(kubeconfig)
         .args(&program.flags)
         .env("AZURE_TENANT_ID", "contoso.example")
-        // As the image sets it.
+        // As in the image.
         .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
         .env("MIMALLOC_PURGE_DELAY", "0")
         .env_remove("KUBECONFIG")
@@ -171,7 +169,7 @@ fn command(program: &Program, group: &MemoryGroup, folder: &Path, kubeconfig: &P
     command
 }
 
-/// Waits until the log tells where the webhook serves.
+/// Waits until the log contains the webhook's addresses.
 async fn serving(child: &mut Child, log: &Mutex<Log>) -> Result<[SocketAddr; 3]> {
     let end = Instant::now() + STARTS_WITHIN;
     loop {

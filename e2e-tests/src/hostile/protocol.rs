@@ -1,4 +1,4 @@
-//! Attacks by those who do not keep to the protocols: TLS and HTTP.
+//! Attacks that violate the protocols: TLS and HTTP.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use super::requests::judge;
 use super::wire::{HANDSHAKES, PATH, Source, Tally, crowd, head, hold, open, read_reply, send};
 use super::{Attack, Field, Findings, timed};
 
-/// All of them.
 pub fn attacks() -> Vec<Attack> {
     vec![
         Attack::new("protocol: garbage instead of TLS", |field| garbage(field, false)),
@@ -42,10 +41,10 @@ fn chunked_head() -> String {
     head(PATH, 0).replace("Content-Length: 0", "Transfer-Encoding: chunked")
 }
 
-/// Records that are none, before or after a handshake.
+/// Invalid records, before or after a handshake.
 async fn garbage(field: Field, within: bool) -> Findings {
     const RECORDS: [&[u8]; 6] = [
-        // A handshake message, an alert, a change of ciphers, data in the clear, an impossible type, the longest length.
+        // A handshake message, an alert, a change of ciphers, plaintext data, an impossible type, the maximum length.
         &[22, 3, 3, 0, 4, 0, 0, 0, 0],
         &[21, 3, 3, 0, 2, 1, 100],
         &[20, 3, 3, 0, 1, 1],
@@ -102,7 +101,7 @@ async fn tls_on_health(field: Field) -> Findings {
     Findings::default()
 }
 
-/// Records of the greatest length, each without its last bytes: the server has to keep what it cannot decrypt yet.
+/// Records of the maximum length, each without its last bytes: the server must keep data that it cannot decrypt yet.
 async fn unfinished_records(field: Field) -> Findings {
     let mut record = vec![23, 3, 3, 0x40, 0x00];
     record.resize(16_000, 7);
@@ -120,7 +119,7 @@ async fn unfinished_records(field: Field) -> Findings {
     summary(done.await)
 }
 
-/// Requests with which servers have had trouble; each may be refused.
+/// Requests that are known to cause trouble for servers; each may be rejected.
 async fn strange_requests(field: Field) -> Findings {
     let review = String::from_utf8_lossy(&review()).into_owned();
     let length = review.len();
@@ -157,7 +156,7 @@ async fn strange_requests(field: Field) -> Findings {
         let asked = async {
             let mut stream = field.tls(Source::Neighbour, 0).await?;
             send(&mut stream, request.as_bytes()).await;
-            // Some are not complete, and wait for the rest.
+            // Some are incomplete, and wait for the rest.
             timeout(Duration::from_millis(100), read_reply(&mut stream)).await?
         };
         let (took, reply) = timed(asked).await;
@@ -166,7 +165,7 @@ async fn strange_requests(field: Field) -> Findings {
     judge(&tally)
 }
 
-/// Bytes without end, as long as the server takes them.
+/// Endless bytes, as long as the server accepts them.
 async fn endless(field: Field, start: String) -> Findings {
     let (start, more) = (Bytes::from(start), Bytes::from(vec![b'x'; 16 * 1024]));
     let done = crowd(&field, 200, HANDSHAKES, |i| {
@@ -181,7 +180,7 @@ async fn endless(field: Field, start: String) -> Findings {
     summary(done.await)
 }
 
-/// Each is refused, and something may be said of it in the log.
+/// Each is rejected, and may be logged.
 async fn refusals(field: Field) -> Findings {
     let mut body = br#"{"kind":"AdmissionReview","apiVersion":""#.to_vec();
     body.resize(2_000, b'x');

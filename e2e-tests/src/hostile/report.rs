@@ -1,4 +1,4 @@
-//! The table: a line for each attack, and what was wrong.
+//! The table: a line for each attack, with its defects.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -7,17 +7,16 @@ use super::bystanders::{ADMISSION_LIMIT, Observations, PROBE_LIMIT, Series};
 use super::process::Webhook;
 use super::{Findings, Most};
 
-/// How often each bystander has to be served at least, or it was not looked at.
+/// How often each bystander must be served for the results to count.
 const LEAST: usize = 3;
 
-/// What an attack came to.
+/// Result of an attack.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
-    /// The attack's name.
     pub name: String,
-    /// What must not be, and what else is worth a line; without defects the attack was withstood.
+    /// Defects and other remarks; without defects the attack was withstood.
     pub findings: Findings,
-    /// How long it took, with everything around it.
+    /// Total duration, including setup.
     pub took: Duration,
     is_alive: Option<bool>,
     observations: Option<Observations>,
@@ -25,34 +24,33 @@ pub struct Row {
 }
 
 impl Row {
-    /// An attack of which nothing is known yet.
+    /// An attack without results yet.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// An attack on something that has no bystanders: how long it took, and the memory it needed if that is known.
+    /// An attack without bystanders: its duration, and the memory it needed if known.
     pub fn alone(name: &str, took: Duration, memory: Option<u64>) -> Self {
         let memory = memory.map(|peak| Most { peak, resident: peak, ..Most::default() });
         Self { took, memory, ..Self::new(name) }
     }
 
-    /// Whether the attack was withstood.
     pub fn is_withstood(&self) -> bool {
         self.findings.defects.is_empty()
     }
 
-    /// Whether the process was there to the end, and only somebody else was served late or not at all: attackers, bystanders and
-    /// webhook share two processors, and who is not given one in time looks like one who is not served.
+    /// Whether the process survived, and only someone else was served late or not at all: attackers, bystanders and
+    /// webhook share two processors, and a bystander without processor time looks like one that is not served.
     pub fn may_be_the_machines_fault(&self) -> bool {
         self.is_alive == Some(true) && self.memory.is_none_or(|memory| memory.kills == 0)
     }
 
-    /// Judges what became of the process, of its memory, and of the bystanders.
+    /// Judges the process, its memory, and the bystanders' results.
     pub fn judge(&mut self, webhook: &mut Webhook, memory: Most, limit: u64, observations: Observations) {
         let end = webhook.has_ended();
         self.is_alive = Some(end.is_none());
         match end {
-            // That nobody was served any more needs no words then.
+            // It is then obvious that nobody was served any more.
             Some(how) if memory.kills > 0 => {
                 self.findings.defects.push(format!("the kernel killed it for its memory ({how})"));
             }
@@ -102,12 +100,12 @@ fn defect(name: &str, series: &Series, limit: Duration) -> Option<String> {
 }
 
 fn mebibytes(bytes: u64) -> String {
-    // Tenths are enough, and integers exact.
+    // Tenths are enough, and integers are exact.
     let tenths = bytes * 10 / (1024 * 1024);
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// Columns of numbers: what they are about together, and each.
+/// Number columns: their common heading, and their own.
 const COLUMNS: [(&str, &str); 10] = [
     ("", "s"),
     ("", "alive"),
@@ -121,11 +119,10 @@ const COLUMNS: [(&str, &str); 10] = [
     ("", "killed"),
 ];
 
-/// A line of the table.
 fn line(name: &str, is_withstood: &str, cells: [String; COLUMNS.len()]) -> String {
     let mut line = format!("{name:<74} {is_withstood:>9}");
     for cell in cells {
-        // Writing to a text does not fail.
+        // Writing to a String cannot fail.
         _ = write!(line, " {cell:>7}");
     }
     line
@@ -168,7 +165,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// One line of bearable length.
+/// One line, truncated.
 fn shortened(text: &str) -> String {
     const LONGEST: usize = 400;
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();

@@ -1,4 +1,4 @@
-//! Attacks of one request: by a tenant, whose pods the API server sends, so from the bystanders' own address.
+//! Single-request attacks by a tenant, whose pods the API server sends, so from the bystanders' own address.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use test_support::api_server::ApiServer;
 const LARGEST: usize = 7 * 1024 * 1024;
 /// How often a request is sent, one after the other.
 const TIMES: usize = 3;
-/// How many send it together.
+/// How many callers send it together.
 const TOGETHER: usize = 20;
 
-/// A service account whose annotations are as long as Kubernetes lets them be.
+/// A service account whose annotations have the maximum length in Kubernetes.
 pub const LONG_ACCOUNT: &str = "long";
 
-/// All of them: each one after the other, and then by many together.
+/// All attacks: each one after the other, and then from many callers together.
 pub fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
     for (name, make) in EXACT {
@@ -55,10 +55,10 @@ pub fn attacks() -> Vec<Attack> {
     attacks
 }
 
-/// Something of an exact size, by name.
+/// A request of an exact size, by name.
 pub type Exact = (&'static str, fn() -> Expensive);
 
-/// Those that were measured first, as they were.
+/// The requests measured first, unchanged.
 const EXACT: &[Exact] = &[
     ("65 KB: 21,600 empty containers", || empty_containers(21_600)),
     ("16,000 empty containers with their defaults", || defaulted_containers(16_000)),
@@ -79,7 +79,7 @@ fn add(attacks: &mut Vec<Attack>, name: &str, make: impl Fn() -> Expensive + Cop
 }
 
 fn add_long_account(api_server: &ApiServer) {
-    // The sum of keys and values is what is limited.
+    // The limit is on the sum of keys and values.
     let long = "x".repeat(127 * 1024);
     api_server.apply(
         TENANT,
@@ -126,7 +126,7 @@ async fn together(field: Field, body: Bytes) -> Findings {
     judge(&tally)
 }
 
-/// Nothing that is sent may make the webhook fail.
+/// No request may make the webhook fail.
 pub fn judge(tally: &Tally) -> Findings {
     let faults = tally.with_status(500);
     Findings::note(tally.to_string()).with((faults > 0).then(|| format!("{faults} answers have status 500")))

@@ -1,4 +1,4 @@
-//! Reviews that are made on purpose to be expensive, of any size.
+//! Reviews made to be expensive, of any size.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{TENANT, TENANT_ACCOUNT, wire};
 use admission_caller::request::{REQUEST_UID, creation, pod_creation};
 
-/// An expensive thing to send.
+/// An expensive input.
 #[derive(Debug, Clone)]
 pub enum Expensive {
     /// An admission request, which a policy can get as well.
@@ -27,19 +27,17 @@ impl Expensive {
     }
 }
 
-/// A kind of expensive thing, of about as many bytes as are asked for and never more.
+/// A kind of expensive input, of about as many bytes as requested and never more.
 #[derive(Clone, Copy)]
 pub struct Shape {
-    /// Its name.
     pub name: &'static str,
-    /// Makes one.
+    /// Builds one.
     pub make: fn(usize) -> Expensive,
 }
 
-/// What surrounds the part that grows.
+/// Size of the part that does not grow.
 const AROUND: usize = 1000;
 
-/// All kinds.
 pub fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     for table in [LISTS, TEXTS, DEPTHS, WHOLES, WORKLOADS] {
@@ -50,7 +48,7 @@ pub fn shapes() -> Vec<Shape> {
 
 type Table = &'static [(&'static str, fn(usize) -> Expensive)];
 
-/// Long lists of what is read.
+/// Long lists of fields that are read.
 const LISTS: Table = &[
     ("empty containers", |size| spec("containers", &list_of(size, "{}"))),
     ("empty init containers", |size| spec("initContainers", &list_of(size, "{}"))),
@@ -227,7 +225,7 @@ const TEXTS: Table = &[
     ("white space", |size| spec("later", &same(size, "", " ").add("1"))),
 ];
 
-/// Much within each other, or much that nobody reads.
+/// Deep nesting, or many fields that nobody reads.
 const DEPTHS: Table = &[
     ("brackets in a field that nobody reads", |size| spec("later", &nested(size, "[", "]"))),
     ("objects in a field that nobody reads", |size| spec("later", &nested(size, r#"{"a":"#, "}"))),
@@ -269,7 +267,7 @@ const DEPTHS: Table = &[
     }),
 ];
 
-/// Bodies that are no admission request.
+/// Bodies that are not admission requests.
 const WHOLES: Table = &[
     ("a body of brackets", |size| Expensive::Body("[".repeat(size).into_bytes())),
     ("a body of objects", |size| Expensive::Body(r#"{"a":"#.repeat(size / 5).into_bytes())),
@@ -292,7 +290,7 @@ const WHOLES: Table = &[
     }),
 ];
 
-/// The same in pod templates, whose pods are warned of.
+/// The same in pod templates, whose pods are warned about.
 const WORKLOADS: Table = &[
     ("a Deployment of empty containers", |size| deployment("", &list_of(size, "{}"))),
     ("a Deployment of containers and skip names", |size| {
@@ -328,7 +326,7 @@ impl Add for String {
     }
 }
 
-/// So many pieces that they are not longer than `size`, except for what is around them.
+/// As many pieces as fit in `size`, except for their surroundings.
 fn repeated(size: usize, separator: &str, piece: impl Fn(usize) -> String) -> String {
     let size = size.saturating_sub(AROUND);
     let mut text = String::with_capacity(size);
@@ -345,7 +343,7 @@ fn repeated(size: usize, separator: &str, piece: impl Fn(usize) -> String) -> St
     text
 }
 
-/// As [`repeated`], of one piece.
+/// Like [`repeated`], with a single piece.
 fn same(size: usize, separator: &str, piece: &str) -> String {
     let count = size.saturating_sub(AROUND) / (separator.len() + piece.len());
     let mut text = format!("{piece}{separator}").repeat(count);
@@ -366,7 +364,7 @@ fn nested(size: usize, open: &str, close: &str) -> String {
     format!("{}1{}", open.repeat(depth), close.repeat(depth))
 }
 
-/// Names of a skip list, as short as they can be if there is no prefix.
+/// Names of a skip list, as short as possible if there is no prefix.
 fn names(size: usize, prefix: &str, suffix: &str) -> String {
     same(size, ";", &format!("{prefix}{}", if suffix.is_empty() { "n" } else { suffix }))
 }
@@ -382,7 +380,7 @@ pub fn empty_containers(count: usize) -> Expensive {
     spec("containers", &format!("[{}]", vec!["{}"; count].join(",")))
 }
 
-/// An exact number of containers whose lists have to be added to, not made.
+/// An exact number of containers whose lists must be extended, not created.
 pub fn containers_with_lists(count: usize) -> Expensive {
     spec("containers", &format!("[{}]", vec![container_with_lists(0); count].join(",")))
 }
@@ -392,7 +390,7 @@ fn container_with_lists(_: usize) -> String {
     format!(r#"{{"env":[{nine}],"volumeMounts":[{nine}]}}"#)
 }
 
-/// An exact number of containers as an API server sends them that were typed as `{}`.
+/// An exact number of containers that were written as `{}`, as an API server sends them.
 pub fn defaulted_containers(count: usize) -> Expensive {
     let containers: Vec<String> = (0..count).map(defaulted_container).collect();
     spec("containers", &format!("[{}]", containers.join(",")))
@@ -421,7 +419,7 @@ fn pod(pod: &str) -> Expensive {
     Expensive::Request(pod_creation(TENANT, pod))
 }
 
-/// A labelled pod with more metadata and more of a spec, each beginning with a comma.
+/// A labelled pod with extra metadata and spec members, each starting with a comma.
 fn labelled(metadata: &str, spec: &str) -> Expensive {
     pod(&format!(
         r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"namespace":"{TENANT}","labels":{{"azure.workload.identity/use":"true"}}{metadata}}},"spec":{{"serviceAccountName":"{TENANT_ACCOUNT}"{spec}}}}}"#
@@ -461,7 +459,7 @@ fn skipping(containers: &str, names: &str) -> Expensive {
     )
 }
 
-/// Entries of a map of texts.
+/// Entries of a string map.
 fn entries(size: usize, prefix: &str) -> String {
     repeated(size, ",", |i| format!(r#""{prefix}k{i}":"v""#))
 }
@@ -471,14 +469,14 @@ fn annotations(size: usize, prefix: &str) -> Expensive {
     labelled(&metadata, r#","containers":[{"name":"c"}]"#)
 }
 
-/// As much of everything as an API server lets through in one object.
+/// As much of everything as an API server allows in one object.
 fn allowed_maxima(size: usize) -> Expensive {
     let half = size / 2;
     let container = |i: usize| {
         let mut text = format!(r#"{{"name":"container-{i}","image":"registry.example/team/image:1","env":["#);
         for variable in 0..40 {
             let comma = if variable == 0 { "" } else { "," };
-            // Writing to a text does not fail.
+            // Writing to a String cannot fail.
             _ = write!(text, r#"{comma}{{"name":"VARIABLE_{variable}","value":"value"}}"#);
         }
         text.push_str(r#"],"volumeMounts":["#);
@@ -518,7 +516,7 @@ fn request_with(fields: &[(&str, &str)]) -> Expensive {
     let mut request = String::from("{");
     let given = |name: &str| fields.iter().any(|(field, _)| *field == name);
     for (name, value) in known.iter().filter(|(name, _)| !given(name)) {
-        // As above.
+        // Writing to a String cannot fail.
         _ = write!(request, r#""{name}":{value},"#);
     }
     for (name, value) in fields {
@@ -541,7 +539,7 @@ fn deployment(skip_names: &str, containers: &str) -> Expensive {
     ))
 }
 
-/// The request that creates a Deployment, as text, so that nothing of it is rewritten.
+/// The request that creates a Deployment, as text, so that it is not rewritten.
 fn workload(deployment: &str) -> Expensive {
     const PLACE: &str = r#"{"kind":"Deployment"}"#;
     let request = creation(TENANT, ("apps", "deployments"), &json!({"kind": "Deployment"}));
@@ -569,7 +567,7 @@ mod tests {
         for shape in shapes() {
             if let Expensive::Request(request) = (shape.make)(3_000) {
                 let read: Result<serde_json::Value, _> = serde_json::from_str(&request);
-                // serde_json has limits of its own: how deep a text may be, and how long a number.
+                // serde_json has its own limits for the depth of a text and the length of a number.
                 assert!(
                     read.is_ok()
                         || shape.name.contains("brackets")

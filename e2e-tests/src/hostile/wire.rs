@@ -1,4 +1,4 @@
-//! Connections as attackers make them: from any address of the loopback, and with bytes of their own.
+//! Attackers' connections: from any loopback address, and with arbitrary bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,10 +24,10 @@ pub type Tls = TlsStream<TcpStream>;
 /// How long an attacker waits for a connection, and for an answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where an attack comes from.
+/// Origin of an attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The address of the bystanders: all that the API server tunnels has one.
+    /// The bystanders' address: everything that the API server tunnels comes from it.
     ApiServer,
     /// One other address.
     Neighbour,
@@ -55,7 +55,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Opens a connection as the `member`th of those at `source`.
+/// Opens a connection as the `member`th caller of `source`.
 ///
 /// # Errors
 /// It is refused, or not accepted in time.
@@ -63,7 +63,7 @@ pub async fn open(to: SocketAddr, source: Source, member: usize) -> io::Result<T
     open_with(to, source, member, None).await
 }
 
-/// As [`open`], with a small window for what the other side sends.
+/// Like [`open`], with a small receive window.
 pub async fn open_narrow(to: SocketAddr, source: Source, member: usize) -> io::Result<TcpStream> {
     open_with(to, source, member, Some(4096)).await
 }
@@ -75,7 +75,7 @@ async fn open_with(
     receive_buffer: Option<u32>,
 ) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // Ports of connections that were closed a moment ago can be taken again.
+    // Ports of recently closed connections can be reused.
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
@@ -87,27 +87,27 @@ async fn open_with(
 }
 
 impl Field {
-    /// Opens a connection to the webhook's port and makes the handshake.
+    /// Opens a connection to the webhook's port and performs the handshake.
     ///
     /// # Errors
-    /// The server does not want to, or takes too long.
+    /// The server refuses, or takes too long.
     pub async fn tls(&self, source: Source, member: usize) -> Result<Tls> {
         self.handshake(open(self.webhook, source, member).await?).await
     }
 
-    /// Makes the handshake on a connection that is open.
+    /// Performs the handshake on an open connection.
     pub async fn handshake(&self, stream: TcpStream) -> Result<Tls> {
         let name = ServerName::try_from(SERVER_NAME)?;
         Ok(timeout(PATIENCE, self.tls.connect(name, stream)).await??)
     }
 }
 
-/// A review around an admission request.
+/// A review with this admission request.
 pub fn review(request: &str) -> Bytes {
     Bytes::from(admission_caller::request::review(request))
 }
 
-/// Sends bytes, as many as the other side takes; whether that was all.
+/// Sends bytes, as many as the other side accepts; returns whether that was all.
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool {
     let sent = async {
         stream.write_all(bytes).await?;
@@ -116,10 +116,10 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> bool 
     sent.await.is_ok()
 }
 
-/// The path that an API server with the usual patience calls.
+/// The path that an API server with the default timeout calls.
 pub const PATH: &str = "/mutate-v1-pod?timeout=10s";
 
-/// Head of a review's request.
+/// The head of a review request.
 pub fn head(path: &str, length: usize) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {SERVER_NAME}\r\nContent-Type: application/json\r\n\
@@ -127,7 +127,7 @@ pub fn head(path: &str, length: usize) -> String {
     )
 }
 
-/// Status of an answer that begins with these bytes.
+/// Status of an answer that starts with these bytes.
 pub fn status_of(answer: &[u8]) -> Option<u16> {
     let digits = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -136,7 +136,7 @@ pub fn status_of(answer: &[u8]) -> Option<u16> {
 /// An answer: its status and its body.
 pub type Reply = (u16, Vec<u8>);
 
-/// Sends a review and reads the answer, which may come before all is sent.
+/// Sends a review and reads the answer, which may arrive before everything is sent.
 ///
 /// # Errors
 /// The connection ends without an answer.
@@ -152,7 +152,7 @@ pub async fn ask(stream: &mut Tls, path: &str, body: &[u8]) -> Result<Reply> {
     let mut is_sent = false;
     loop {
         tokio::select! {
-            // A server may answer, and close, before it has read all.
+            // A server may answer, and close, before it has read everything.
             _ = &mut write, if !is_sent => is_sent = true,
             reply = &mut read => return reply,
         }
@@ -187,7 +187,7 @@ pub async fn read_reply(reader: &mut (impl AsyncRead + Unpin)) -> Result<Reply> 
     Ok((status, body))
 }
 
-/// How many handshakes begin in a second: what two processors can do beside the rest.
+/// Handshakes that start per second: as many as two processors can do besides the rest.
 pub const HANDSHAKES: u32 = 1_500;
 
 /// Reads until the other side closes.
@@ -196,8 +196,8 @@ pub async fn hold(mut stream: impl AsyncRead + Unpin) {
     while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
 }
 
-/// Keeps `count` attackers busy: `rate` begin in a second, and one whose connection has ended begins again. It ends a while
-/// after all have begun. Returns how many have begun, and how many are busy at the end.
+/// Keeps `count` attackers busy: `rate` start per second, and one whose connection has ended starts again. Ends a while
+/// after all have started. Returns how many have started, and how many are busy at the end.
 pub async fn crowd<F, Fut>(field: &Field, count: usize, rate: u32, member: F) -> (usize, usize)
 where
     F: Fn(usize) -> Fut,
@@ -225,7 +225,7 @@ where
     (begun, members.len())
 }
 
-/// How requests were answered.
+/// Results of requests.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     statuses: BTreeMap<u16, usize>,
@@ -234,7 +234,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a request that took so long.
+    /// Adds a request and its duration.
     pub fn add(&mut self, took: Duration, result: &Result<Reply>) {
         self.slowest = self.slowest.max(took);
         match result {
@@ -263,7 +263,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Asks once on a new connection, as the API server would.
+/// Sends one review on a new connection, like the API server.
 ///
 /// # Errors
 /// There was no answer.

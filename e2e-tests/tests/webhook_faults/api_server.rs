@@ -1,4 +1,4 @@
-//! An API server that goes away.
+//! An API server that becomes unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use test_support::webhook::WebhookProcess;
 use crate::load::{Callers, Load, NO_FAILURE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
-    const OUTAGE: Duration = Duration::from_mins(1);
+async fn the_api_server_may_go_away_and_forget_the_watch() {
+    /// Longer than the longest pause between two attempts of the watch.
+    const OUTAGE: Duration = Duration::from_secs(12);
     let Setup { api_server, webhook, caller, .. } = Setup::start(&[]).await.unwrap();
     let load = Load::start(&caller, 1, Callers::KeepTheirConnections);
     load.more_answers(50).await;
@@ -33,7 +34,7 @@ async fn the_api_server_may_go_away_for_a_minute_and_forget_the_watch() {
     let is_known =
         async |_: &WebhookProcess| answer(&caller, &labelled_pod("unknown")).await.unwrap().allowed;
     webhook.wait_until("aware of the API server", is_known).await.unwrap();
-    // The watch is tried again at growing intervals, at most half a minute.
+    // The watch is retried at growing intervals, at most half a minute.
     let changed_id = "00000000-0000-0000-0000-00000000000a";
     let is_changed = async {
         loop {

@@ -48,7 +48,7 @@ async fn swapping_the_certificate_fails_no_admission() {
     assert_eq!(load.stop().await, NO_FAILURE);
 }
 
-/// What the API server trusts at the moment.
+/// The bundle that the API server trusts at the moment.
 fn bundle(api_server: &ApiServer) -> Vec<CertificateDer<'static>> {
     let pem = api_server.objects.ca_bundle(CONFIGURATION);
     CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().unwrap()
@@ -113,7 +113,7 @@ async fn changing_the_authority_of_two_replicas_fails_no_admission() {
     assert!(answered.load(Ordering::Relaxed) > 100, "{answered:?}");
 }
 
-/// An authority, and certificates for callers that it signs.
+/// An authority that signs certificates for callers.
 struct ClientAuthority {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,

@@ -1,4 +1,4 @@
-//! Callers that are slow, idle, or send what is not a review.
+//! Callers that are slow, idle, or send something other than a review.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn a_thousand_malformed_reviews_change_nothing() {
     let whole = known();
     let mut connection = caller.connect().await.unwrap();
     for number in 0..1000 {
-        // A review that ends too early, at a place that differs from time to time.
+        // A review truncated at varying positions.
         let end = (number * 7) % (whole.len() - 1);
         let reply = connection.review(whole[..end].to_owned()).await.unwrap();
         assert_eq!(reply.status, 400, "{}", &whole[..end]);

@@ -1,4 +1,4 @@
-//! Callers that go on while something happens; what they could not do is counted.
+//! Callers that continue during an event, with their failures counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,15 +10,15 @@ use test_support::setup::{SERVICE_ACCOUNT, pod_review};
 use test_support::tls_client::Caller;
 use tokio::task::JoinSet;
 
-/// The review of a labelled pod whose service account the cache knows.
+/// The review of a labelled pod whose service account is in the cache.
 pub(crate) fn known() -> String {
     pod_review(&labelled_pod(SERVICE_ACCOUNT))
 }
 
-/// What callers do after an answer.
+/// Callers' behaviour after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Callers {
-    /// They open a new connection only where the server closes the old one.
+    /// They open a new connection only if the server closes the old one.
     KeepTheirConnections,
     /// They open a new connection for each review.
     OpenNewConnections,
@@ -32,7 +32,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts so many callers.
+    /// Starts this many callers.
     pub(crate) fn start(caller: &Caller, callers: usize, kind: Callers) -> Self {
         let (is_over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
@@ -65,7 +65,7 @@ impl Load {
         Self { is_over, answered, tasks }
     }
 
-    /// Waits for so many more answers, at most half a minute.
+    /// Waits up to half a minute for this many more answers.
     pub(crate) async fn more_answers(&self, count: usize) {
         let goal = self.answered.load(Ordering::Relaxed) + count;
         let reached = async {
@@ -83,5 +83,5 @@ impl Load {
     }
 }
 
-/// What [`Load::stop`] is expected to return.
+/// The expected result of [`Load::stop`].
 pub(crate) const NO_FAILURE: Vec<String> = Vec::new();

@@ -1,6 +1,6 @@
-//! What may go wrong around the webhook. Where there is load, the admissions that fail are counted, and none may.
+//! Faults around the webhook. Under load, failed admissions are counted, and there must be none.
 
-// Helpers of tests are tests to a reader, but not to the lint.
+// The lint does not treat test helpers as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod api_server;

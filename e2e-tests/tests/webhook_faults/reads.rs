@@ -1,4 +1,4 @@
-//! More reads of service accounts than there may be at a time.
+//! More service account reads than are allowed at a time.
 
 use admission_caller::answer::Answer;
 use admission_caller::request::labelled_pod;
@@ -32,7 +32,7 @@ async fn more_than_it_can_take_waits_for_a_place() {
     webhook.wait_until("full", is_full).await.unwrap();
     api_server.answer_reads(true);
     for answer in callers.join_all().await {
-        // One that did not answer for a second, on a machine that is very busy, has given its place to another.
+        // On a very busy machine, a read without an answer for a second has been replaced by another.
         let gave_way = answer.message.contains("others waited for this read's place");
         assert!(answer.allowed || gave_way, "{}", answer.message);
     }
@@ -57,7 +57,7 @@ async fn more_than_it_can_take_is_shed_when_the_time_is_up() {
 async fn beyond_its_limit_it_says_so_to_those_who_asked_and_lets_the_rest_in() {
     let Setup { api_server, webhook, caller, .. } = &Setup::start(&["--max-in-flight", "1"]).await.unwrap();
     api_server.answer_reads(false);
-    // It takes the only place for longer than the others wait for it.
+    // It holds the only slot for longer than the others wait for it.
     let first = tokio::spawn({
         let caller = caller.clone();
         async move { answer(&caller, &labelled_pod("hangs")).await }

@@ -1,4 +1,4 @@
-//! What happens on SIGTERM.
+//! Behaviour on SIGTERM.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn stopping_under_load_fails_no_admission_of_those_who_heed_the_close() {
     webhook.wait_until("not ready", is_draining).await.unwrap();
     assert!(open.review(known()).await.unwrap().closes, "a connection is closed after its next answer");
     load.more_answers(100).await;
-    // As endpoints do within the lame-duck time, the callers go elsewhere.
+    // The callers move elsewhere, as endpoint updates make them do within the lame-duck time.
     assert_eq!(load.stop().await, NO_FAILURE);
     let status =
         tokio::time::timeout(Duration::from_secs(30), webhook.child.wait()).await.expect("it ends").unwrap();

@@ -1,13 +1,13 @@
 //! Azure clouds and their authority hosts.
 
-/// Name that stands for a cloud whose authority host the settings give themselves.
+/// Name of a cloud whose authority host is in the settings.
 pub(super) const AZURE_STACK_CLOUD: &str = "AzureStackCloud";
 
-/// Names that [`authority_host`] knows, for messages.
+/// Names that [`authority_host`] accepts, for messages.
 pub(super) const CLOUD_NAMES: &str = "AzurePublicCloud, AzureUSGovernmentCloud, AzureChinaCloud, AzureGermanCloud or AzureStackCloud (with authorityHost)";
 
-/// Authority host of a cloud, with its trailing slash. Upstream accepts the names in any case, two aliases, and an
-/// empty name for the public cloud.
+/// Authority host of a cloud, with its trailing slash. Like upstream, accepts the names in any case, two aliases, and
+/// an empty name for the public cloud.
 pub(super) fn authority_host(cloud: &str) -> Option<&'static str> {
     let is = |name: &str| cloud.eq_ignore_ascii_case(name);
     if cloud.is_empty() || is("AzurePublicCloud") || is("AzureCloud") {

@@ -1,4 +1,4 @@
-//! Forms of text: names, URLs, identifiers.
+//! Text formats: names, URLs, identifiers.
 
 /// 8-4-4-4-12 hexadecimal digits.
 pub(crate) fn is_guid(text: &str) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// The form of names of namespaces (RFC 1123).
+/// The format of namespace names (RFC 1123).
 pub(crate) fn is_dns_label(text: &str) -> bool {
     text.len() <= 63 && is_dns_label_of_any_length(text)
 }
@@ -37,7 +37,8 @@ fn is_dns_label_of_any_length(text: &str) -> bool {
         && text.as_bytes().iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
 }
 
-/// The form of names of `ConfigMap`s and service accounts (RFC 1123, as Kubernetes has it: without a bound for each label).
+/// The format of `ConfigMap` and service account names (RFC 1123 as in Kubernetes, without a length limit for each
+/// label).
 pub(crate) fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label_of_any_length)
 }
@@ -58,20 +59,59 @@ pub(super) fn is_https_url(text: &str) -> bool {
         })
 }
 
-/// Digits only: the number's parser would take a sign.
+/// Digits only: the number parser would accept a sign.
 fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
-/// The characters of an IPv6 address; the standard library's parser would be a noticeable part of the wasm.
+/// Only the characters of an IPv6 address: the standard library's parser would noticeably enlarge the wasm.
 fn is_ip6(text: &str) -> bool {
     text.bytes().filter(|b| *b == b':').count() >= 2
         && text.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
 }
 
-/// What may follow `use-` in the name part of an annotation key, which has at most 63 characters.
+/// Valid text after `use-` in the name part of an annotation key, which has at most 63 characters.
 pub(super) fn is_annotation_suffix(text: &str) -> bool {
     (1..=59).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// The name of a resource that a container may request: a standard one, or one with a domain.
+pub(super) fn is_resource_name(text: &str) -> bool {
+    match text.split_once('/') {
+        None => matches!(text, "cpu" | "memory" | "ephemeral-storage") || text.starts_with("hugepages-"),
+        Some((domain, name)) => is_dns_subdomain(domain) && is_annotation_suffix(name),
+    }
+}
+
+/// An amount of a resource that is not negative, such as `100m`, `64Mi`, `1.5` or `2e3`.
+pub(super) fn is_quantity(text: &str) -> bool {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let Some((number, suffix)) = text.split_at_checked(end) else { return false };
+    let is_exponent = |digits: &str| {
+        let digits = digits.strip_prefix(['+', '-']).unwrap_or(digits);
+        (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+    };
+    number.contains(|c: char| c.is_ascii_digit())
+        && number.bytes().filter(|b| *b == b'.').count() <= 1
+        && (matches!(suffix, "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E")
+            || matches!(suffix, "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei")
+            || suffix.strip_prefix(['e', 'E']).is_some_and(is_exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_quantity;
+
+    #[test]
+    fn quantities_are_kubernetes() {
+        for text in ["1", "+1", "100m", "0.5", ".5", "5.", "1e3", "1E-3", "1n", "64Mi", "1.5Ki", "2E"] {
+            assert!(is_quantity(text), "{text}");
+        }
+        for text in ["", ".", "-1", "1.2.3", "1 Mi", "64MB", "1e", "1e999", "lots", "ä"] {
+            assert!(!is_quantity(text), "{text}");
+        }
+    }
 }

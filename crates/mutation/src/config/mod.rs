@@ -1,4 +1,4 @@
-//! The checked form of the settings, from which pods are planned.
+//! The validated settings, from which pods are planned.
 
 mod cloud;
 mod forms;
@@ -12,18 +12,18 @@ use forms::{is_annotation_suffix, is_domain_name, is_host_name, is_https_url};
 pub(crate) use forms::{is_dns_label, is_dns_subdomain, is_guid};
 pub(crate) use settings::Choice;
 pub use settings::{
-    CaTrustBundleSettings, OptIn, ProxyLogLevel, ProxySettings, Settings, SettingsError,
+    CaTrustBundleSettings, OptIn, ProxyLogLevel, ProxySettings, Resources, Settings, SettingsError,
     TokenEndpointSettings, TokenVolumeLayout,
 };
 
-/// Shortest and longest life of a token in seconds that upstream accepts.
+/// Token lifetimes that upstream accepts, in seconds.
 pub(crate) const TOKEN_EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 3600..=86400;
 
 const DEFAULT_TOKEN_EXPIRATION_SECONDS: i64 = 3600;
 const DEFAULT_PROXY_IMAGE: &str = "mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.6.0";
 const DEFAULT_PROXY_INIT_IMAGE: &str = "mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0";
 
-/// Everything the plan needs to know besides the pod and its service account. Built once, never changed.
+/// All inputs of the plan except the pod and its service account. Built once, never changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub(crate) tenant_id: String,
@@ -43,11 +43,14 @@ pub(crate) struct ProxyConfig {
     pub(crate) init_image: String,
     pub(crate) native_sidecar: bool,
     pub(crate) log_level: ProxyLogLevel,
+    pub(crate) resources: Option<Resources>,
+    pub(crate) init_resources: Option<Resources>,
+    pub(crate) init_privileged: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TokenEndpointConfig {
-    /// The whole annotation key.
+    /// The full annotation key.
     pub(crate) annotation: String,
     pub(crate) audience: String,
     pub(crate) token_proxy: String,
@@ -55,7 +58,7 @@ pub(crate) struct TokenEndpointConfig {
     pub(crate) ca: Option<CaSource>,
 }
 
-/// Where a pod finds the CA certificate of the token endpoint.
+/// Source of the token endpoint's CA certificate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum CaSource {
     Data(String),
@@ -64,10 +67,10 @@ pub(crate) enum CaSource {
 }
 
 impl Config {
-    /// Checks the settings and fills in the defaults.
+    /// Validates the settings and fills in the defaults.
     ///
     /// # Errors
-    /// The first setting that cannot be used, with its value and what is accepted.
+    /// The first invalid setting, with its value and the accepted values.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         let tenant_id = required("tenantId", settings.tenant_id.as_deref(), TENANT_ID)?;
         if !is_guid(tenant_id) && !is_domain_name(tenant_id) {
@@ -101,18 +104,17 @@ impl Config {
         })
     }
 
-    /// Reads settings from JSON text and checks them.
+    /// Reads settings from JSON text and validates them.
     pub fn from_json(json: &str) -> Result<Self, SettingsError> {
         Self::new(&Settings::from_json(json)?)
     }
 
-    /// Reads settings from a JSON value and checks them.
+    /// Reads settings from a JSON value and validates them.
     pub fn read(settings: JsonValue<'_>) -> Result<Self, SettingsError> {
         Self::new(&Settings::read(settings)?)
     }
 
-    /// The same configuration with the other decision about native sidecars, for a host that knows the API server's
-    /// version.
+    /// Returns the configuration with another native sidecar decision, for a host that knows the API server's version.
     pub fn with_native_sidecar(mut self, native_sidecar: bool) -> Self {
         self.proxy.native_sidecar = native_sidecar;
         self
@@ -128,6 +130,9 @@ impl ProxyConfig {
             init_image: one_word("proxy.initImage", init_image, IMAGE)?,
             native_sidecar: settings.native_sidecar.unwrap_or(true),
             log_level: settings.log_level.unwrap_or_default(),
+            resources: settings.resources.clone(),
+            init_resources: settings.init_resources.clone(),
+            init_privileged: settings.init_privileged.unwrap_or(true),
         })
     }
 }
@@ -181,7 +186,7 @@ fn ca_source(settings: &TokenEndpointSettings) -> Result<Option<CaSource>, Setti
     }
 }
 
-/// Refuses what the API server would refuse later.
+/// Rejects selectors that the API server would reject later.
 fn check_label_selector(selector: &LabelSelector) -> Result<(), SettingsError> {
     const KEY: &str = "tokenEndpoint.caTrustBundle.labelSelector.matchExpressions";
     const REQUIREMENT: &str =
@@ -202,7 +207,7 @@ fn check_label_selector(selector: &LabelSelector) -> Result<(), SettingsError> {
 fn authority_host(cloud_name: &str, host: Option<&str>) -> Result<String, SettingsError> {
     let of_cloud = cloud::authority_host(cloud_name);
     if of_cloud.is_none() && !cloud_name.eq_ignore_ascii_case(cloud::AZURE_STACK_CLOUD) {
-        // Upstream's words, for those who search for them.
+        // Upstream's error text, so that users can search for it.
         let shown = printable(cloud_name, 100).to_ascii_uppercase();
         let accepted =
             format!("{}: there is no cloud environment matching the name \"{shown}\"", cloud::CLOUD_NAMES);
@@ -233,7 +238,7 @@ fn required<'a>(key: &str, value: Option<&'a str>, accepted: &str) -> Result<&'a
     value.ok_or_else(|| SettingsError::sentence(format!("setting {key} is missing; it must be {accepted}")))
 }
 
-/// The value, empty where there is none.
+/// The value, or an empty string.
 fn optional(
     key: &str,
     value: Option<&str>,
@@ -246,7 +251,7 @@ fn optional(
     }
 }
 
-/// A value that ends up in a pod as one word: not empty, without white space or control characters.
+/// A value that becomes one word in a pod: not empty, without white space or control characters.
 fn one_word(key: &str, value: &str, accepted: &str) -> Result<String, SettingsError> {
     if value.is_empty() || value.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(SettingsError::invalid(key, value, accepted));

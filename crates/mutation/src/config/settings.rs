@@ -1,6 +1,6 @@
-//! The settings as a person writes them: one type for the policy, the webhook host and the command line.
+//! The settings as users write them: one type for the policy, the webhook host and the command line.
 //!
-//! Keys are camelCase and unknown keys are refused. [`Config::new`](crate::Config::new) checks the values.
+//! Keys are camelCase and unknown keys are rejected. [`Config::new`](crate::Config::new) validates the values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,66 +8,77 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::forms::{is_quantity, is_resource_name};
 use azwi_json::{Inner, JsonText, JsonValue, TypeError, printable};
 
-/// Settings in their written form; `docs/settings.md` explains each key.
+/// Settings as written; `docs/settings.md` explains each key.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// Azure tenant: a GUID or a verified domain name. Required.
     pub tenant_id: Option<String>,
-    /// Cloud name as upstream accepts it, any case; gives the authority host. Default `AzurePublicCloud`.
+    /// Cloud name as in upstream, in any case; determines the authority host. Default `AzurePublicCloud`.
     pub azure_environment: Option<String>,
-    /// https URL of the authority; wins over `azure_environment`.
+    /// https URL of the authority; overrides `azure_environment`.
     pub authority_host: Option<String>,
     /// Audience of the projected token. Default `api://AzureADTokenExchange`.
     pub audience: Option<String>,
-    /// Life of the token in seconds where neither pod nor service account says. Default 3600.
+    /// Token lifetime in seconds if neither pod nor service account sets one. Default 3600.
     pub token_expiration_seconds: Option<i64>,
-    /// Who is mutated. Default [`OptIn::PodOrServiceAccount`].
+    /// Which pods are mutated. Default [`OptIn::PodOrServiceAccount`].
     pub opt_in: Option<OptIn>,
     /// Layout of the token volume. Default [`TokenVolumeLayout::AzureIdentityToken`].
     pub token_volume: Option<TokenVolumeLayout>,
-    /// Deny, rather than warn, when an opted-in pod's service account has no client id. Default false.
+    /// Deny, instead of warn, if an opted-in pod's service account has no client id. Default false.
     pub require_client_id: Option<bool>,
-    /// The proxy sidecar.
     pub proxy: Option<ProxySettings>,
-    /// AKS identity binding; absent means that no pod can ask for it.
+    /// AKS identity binding; if absent, no pod can request it.
     pub token_endpoint: Option<TokenEndpointSettings>,
 }
 
-/// Settings of the proxy sidecar.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProxySettings {
     /// Image of the sidecar.
     pub image: Option<String>,
     /// Image of the init container that redirects traffic.
     pub init_image: Option<String>,
-    /// Init container with `restartPolicy: Always` (true) or an ordinary container (false). Default true.
+    /// Init container with `restartPolicy: Always` (true) or a regular container (false). Default true.
     pub native_sidecar: Option<bool>,
     /// Log level of the sidecar. Default [`ProxyLogLevel::Info`].
     pub log_level: Option<ProxyLogLevel>,
+    /// Resources of the sidecar. Not set by default.
+    pub resources: Option<Resources>,
+    /// Resources of the init container. Not set by default.
+    pub init_resources: Option<Resources>,
+    /// Whether the init container is privileged, as in upstream; otherwise it has only the capabilities it needs.
+    /// Default true.
+    pub init_privileged: Option<bool>,
 }
+
+/// Resource requirements of a container: Kubernetes' JSON, with checked limits and requests. As text, because the type would be
+/// a large part of the wasm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resources(pub(crate) String);
 
 /// Settings of the token endpoint (AKS identity binding).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenEndpointSettings {
-    /// A pod asks for the endpoint by the annotation `azure.workload.identity/use-<suffix>: "true"`. Required.
+    /// A pod requests the endpoint with the annotation `azure.workload.identity/use-<suffix>: "true"`. Required.
     pub annotation_suffix: Option<String>,
-    /// Audience of the token of such pods. Required, and other than the default audience.
+    /// Audience of the token of such pods. Required, and different from the default audience.
     pub audience: Option<String>,
-    /// https URL of the endpoint, given to the pod as `AZURE_KUBERNETES_TOKEN_PROXY`.
+    /// https URL of the endpoint, passed to the pod as `AZURE_KUBERNETES_TOKEN_PROXY`.
     pub token_proxy: Option<String>,
-    /// TLS server name, given to the pod as `AZURE_KUBERNETES_SNI_NAME`.
+    /// TLS server name, passed to the pod as `AZURE_KUBERNETES_SNI_NAME`.
     pub sni_name: Option<String>,
-    /// CA certificate of the endpoint, PEM, given to the pod as `AZURE_KUBERNETES_CA_DATA`.
+    /// CA certificate of the endpoint in PEM, passed to the pod as `AZURE_KUBERNETES_CA_DATA`.
     pub ca_data: Option<String>,
-    /// `ConfigMap` in the pod's namespace whose key `ca.crt` is the CA certificate.
+    /// `ConfigMap` in the pod's namespace with the CA certificate under `ca.crt`.
     pub ca_config_map_name: Option<String>,
-    /// Cluster trust bundle that holds the CA certificate.
+    /// Cluster trust bundle that contains the CA certificate.
     pub ca_trust_bundle: Option<CaTrustBundleSettings>,
 }
 
-/// Which cluster trust bundles hold the token endpoint's CA.
+/// Selects the cluster trust bundles with the token endpoint's CA.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CaTrustBundleSettings {
     /// Signer of the bundles. Required.
@@ -76,17 +87,17 @@ pub struct CaTrustBundleSettings {
     pub label_selector: Option<LabelSelector>,
 }
 
-/// Who is mutated.
+/// Which pods are mutated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OptIn {
-    /// Pods that carry the label (upstream since v1.0).
+    /// Pods with the label (upstream since v1.0).
     Pod,
-    /// Pods whose service account carries the label (upstream up to v0.10).
+    /// Pods whose service account has the label (upstream up to v0.10).
     ServiceAccount,
     /// Either.
     #[default]
     PodOrServiceAccount,
-    /// Every pod that the webhook's selectors let through.
+    /// Every pod that the webhook's selectors match.
     All,
 }
 
@@ -103,41 +114,35 @@ pub enum TokenVolumeLayout {
     /// One fixed name, mounted at `/var/run/secrets/azure/tokens` (upstream v0.8 to v1.5).
     #[default]
     AzureIdentityToken,
-    /// A name derived from the pod's, mounted at `/var/run/secrets/azure/wi` (upstream v1.6.0).
+    /// A name derived from the pod's name, mounted at `/var/run/secrets/azure/wi` (upstream v1.6.0).
     Reserved,
     /// A name and a mount path derived from the pod's name (upstream after v1.6.0).
     ReservedPerPod,
 }
 
-/// Log level of the proxy sidecar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProxyLogLevel {
-    /// An empty `--log-level=`, as upstream passes on when it has none itself.
+    /// An empty `--log-level=`, which upstream passes on if it has none itself.
     Unset,
-    /// Information.
     #[default]
     Info,
-    /// Debugging.
     Debug,
-    /// Tracing.
     Trace,
-    /// Everything.
     All,
 }
 
-/// A setting that is one of a few words.
+/// A setting with a fixed set of values.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
-    /// The words and what they mean.
+    /// The words and their values.
     const WORDS: &'static [(&'static str, Self)];
     /// The words in a sentence.
     const ACCEPTED: &'static str;
 
-    /// What a word means.
+    /// The value of a word.
     fn from_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(written, _)| *written == word).map(|(_, choice)| *choice)
     }
 
-    /// The word.
     fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, choice)| *choice == self).map_or("", |(written, _)| written)
     }
@@ -177,7 +182,7 @@ impl Settings {
     /// Reads settings from JSON text.
     ///
     /// # Errors
-    /// The text is not JSON, or as [`Settings::read`].
+    /// The text is not JSON, or see [`Settings::read`].
     pub fn from_json(text: &str) -> Result<Self, SettingsError> {
         let json = JsonText::parse(text)
             .map_err(|problem| SettingsError::sentence(format!("the settings are {problem}")))?;
@@ -187,7 +192,7 @@ impl Settings {
     /// Reads settings from a JSON value.
     ///
     /// # Errors
-    /// A key is unknown or a value has the wrong type; the error names key, value and what is accepted.
+    /// A key is unknown or a value has the wrong type; the error names the key, the value and the accepted values.
     pub fn read(settings: JsonValue<'_>) -> Result<Self, SettingsError> {
         let mut reader = Reader { settings, error: None };
         let read = reader.settings(settings);
@@ -198,13 +203,13 @@ impl Settings {
     }
 }
 
-/// Reads settings and keeps the first error. What cannot be read is absent in the result, which then is not used.
+/// Reads settings and keeps the first error. Unreadable values are absent in the result, which is then not used.
 struct Reader<'a> {
     settings: JsonValue<'a>,
     error: Option<SettingsError>,
 }
 
-/// An object of the settings. It remembers which keys it was asked for, and refuses the others.
+/// An object of the settings. It records the keys that are read and rejects all others.
 struct Section<'r, 'a> {
     reader: &'r mut Reader<'a>,
     object: JsonValue<'a>,
@@ -212,7 +217,7 @@ struct Section<'r, 'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// An object to be read.
+    /// Starts reading an object.
     fn section(&mut self, object: JsonValue<'a>) -> Section<'_, 'a> {
         if let Err(error) = object.object() {
             self.keep_type_error(error);
@@ -247,9 +252,37 @@ impl<'a> Reader<'a> {
             init_image: proxy.text("initImage"),
             native_sidecar: proxy.flag("nativeSidecar"),
             log_level: proxy.choice("logLevel"),
+            resources: proxy.member("resources").map(|value| proxy.reader.resources(value)),
+            init_resources: proxy.member("initResources").map(|value| proxy.reader.resources(value)),
+            init_privileged: proxy.flag("initPrivileged"),
         };
         proxy.refuse_others();
         read
+    }
+
+    fn resources(&mut self, value: JsonValue<'a>) -> Resources {
+        let mut resources = self.section(value);
+        for key in ["limits", "requests"] {
+            if let Some(amounts) = resources.object(key) {
+                for (resource, amount) in amounts.members() {
+                    resources.reader.check_amount(&resource, amount);
+                }
+            }
+        }
+        resources.refuse_others();
+        Resources(value.raw().to_owned())
+    }
+
+    /// Refuses an amount of a resource that the API server would refuse in every pod.
+    fn check_amount(&mut self, resource: &str, amount: JsonValue<'a>) {
+        let accepted = if !is_resource_name(resource) {
+            "for a resource, such as cpu, memory or example.com/device"
+        } else if !is_quantity(amount.raw().trim_matches('"')) {
+            "a quantity, such as 100m or 64Mi"
+        } else {
+            return;
+        };
+        self.typed(amount.wrong::<()>(accepted));
     }
 
     fn token_endpoint(&mut self, value: JsonValue<'a>) -> TokenEndpointSettings {
@@ -371,7 +404,7 @@ impl<'a> Section<'_, 'a> {
 
     fn elements(&mut self, key: &'static str) -> Inner<'a> {
         let list = self.member(key).map(JsonValue::array).transpose();
-        // Of anything but a list there are none.
+        // Anything but a list has no elements.
         self.reader.typed(list).flatten().unwrap_or(self.object).elements()
     }
 
@@ -401,7 +434,7 @@ impl<'a> Section<'_, 'a> {
     }
 }
 
-/// The words, each with a space before it.
+/// The words, each preceded by a space.
 fn listed(words: &[&str]) -> String {
     let mut list = String::new();
     for word in words {
@@ -411,17 +444,17 @@ fn listed(words: &[&str]) -> String {
     list
 }
 
-/// A setting that cannot be used: one sentence with the key, the value and what is accepted.
+/// An invalid setting: one sentence with the key, the value and the accepted values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError(String);
 
 impl SettingsError {
-    /// `key` holds `value`, which is not what is `accepted`.
+    /// `key` has the value `value`, which is not `accepted`.
     pub(crate) fn invalid(key: &str, value: &str, accepted: &str) -> Self {
         Self(format!("setting {key} is \"{}\"; it must be {accepted}", printable(value, 100)))
     }
 
-    /// A sentence that is complete by itself.
+    /// A complete sentence.
     pub(crate) fn sentence(sentence: impl Into<String>) -> Self {
         Self(sentence.into())
     }

@@ -1,6 +1,7 @@
-//! Applies a patch to the text of an object, leaving every byte that it does not touch as it was.
+//! Applies a patch to an object's text, leaving every untouched byte as it was.
 //!
-//! Key order, number texts, white space and fields that nobody knows survive, because they are never taken apart.
+//! Key order, number formats, white space and unknown fields are preserved, because they are never parsed and
+//! rewritten.
 
 use std::collections::BinaryHeap;
 use std::fmt::{self, Write as _};
@@ -10,7 +11,7 @@ use crate::bounds::MOST_SPEC_VALUES;
 use crate::view::SPEC;
 use azwi_json::{JsonText, JsonValue};
 
-/// The patch does not fit the object.
+/// The patch does not match the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatchError {
     place: Pointer,
@@ -24,7 +25,7 @@ impl fmt::Display for PatchError {
 
 impl std::error::Error for PatchError {}
 
-/// A change of a piece of the object's text.
+/// A change to part of the object's text.
 struct Edit<'p> {
     start: usize,
     end: usize,
@@ -32,40 +33,40 @@ struct Edit<'p> {
     value: &'p str,
 }
 
-/// How a value is put in.
+/// How a value is inserted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Insert {
-    /// Instead of what is there.
+    /// Replaces the existing value.
     Instead,
-    /// In front of an element.
+    /// Before an element.
     Before,
-    /// At the end of a list or an object, with a key in the latter.
+    /// At the end of a list, or of an object under a key.
     Last { key: Option<&'static str>, is_empty: bool },
 }
 
-/// A key, its quotes, a colon and a comma around what is put in.
+/// Room for a key, its quotes, a colon and a comma around an inserted value.
 const MOST_AROUND: usize = 32;
 
 impl Patch {
-    /// The object's text with the patch applied.
+    /// Returns the object's text with the patch applied.
     ///
-    /// All places are looked up in the object as it is. That is what applying the operations one after the other comes
-    /// to, because the plan puts containers in front of others last and never reaches into what it has put in.
+    /// All positions are looked up in the original object. The result is the same as applying the operations one after
+    /// the other, because the plan inserts containers before others last and never changes inserted values.
     ///
     /// # Errors
-    /// A place that the patch names does not exist.
+    /// A position in the patch does not exist.
     pub fn apply_to(&self, object: JsonValue<'_>) -> Result<String, PatchError> {
         let mut patched = String::new();
         self.apply_onto(object, &mut patched)?;
         Ok(patched)
     }
 
-    /// As [`Patch::apply_to`], appended to what is in `patched` already.
+    /// Like [`Patch::apply_to`], but appends to `patched`.
     pub fn apply_onto(&self, object: JsonValue<'_>, patched: &mut String) -> Result<(), PatchError> {
         let edits = self.edits(object)?;
         let text = object.raw();
-        // In the order of the text; those at one place in the order of their operations. A heap, because the sorting of
-        // slices would be four percent of the wasm.
+        // In text order; edits at the same position in operation order. A heap, because slice sorting would add four
+        // percent to the wasm.
         let mut order = BinaryHeap::with_capacity(edits.len());
         for (index, edit) in edits.iter().enumerate() {
             order.push((edit.start, index));
@@ -74,7 +75,7 @@ impl Patch {
             text.len() + edits.iter().map(|edit| edit.value.len() + MOST_AROUND).sum::<usize>(),
         );
         let mut copied = 0;
-        // Where the last insertion ended: more may follow there.
+        // End of the last insertion, where more may follow.
         let mut last_end = None;
         for (_, index) in order.into_sorted_vec() {
             let Some(edit) = edits.get(index) else { continue };
@@ -103,10 +104,10 @@ impl Patch {
         Ok(())
     }
 
-    /// The changes of the text, in the order of the operations.
+    /// The text changes, in operation order.
     fn edits<'p>(&'p self, object: JsonValue<'_>) -> Result<Vec<Edit<'p>>, PatchError> {
         let spec = object.get("spec").filter(JsonValue::is_object);
-        // The plan has done the same without an error; a patch for another object finds no place.
+        // Planning did the same without an error; a patch for another object finds no position.
         let json = spec.and_then(|spec| JsonText::parse_shaped(spec.raw(), &SPEC, MOST_SPEC_VALUES).ok());
         let places = json.as_ref().map(|json| Places::new(json.root()));
         let mut edits = Vec::with_capacity(self.operations().len());
@@ -129,7 +130,7 @@ impl Edit<'_> {
     }
 }
 
-/// The edit that gives an object a spec.
+/// The edit that adds a spec to an object.
 fn new_spec<'p>(operation: &'p PatchOperation, object: JsonValue<'_>) -> Option<Edit<'p>> {
     if operation.place != Pointer::SPEC {
         return None;
@@ -150,14 +151,14 @@ impl Edit<'_> {
     }
 }
 
-/// Puts a value in as the last one of a list or object.
+/// Inserts a value at the end of a list or object.
 fn at_end_of<'p>(parent: JsonValue<'_>, key: Option<&'static str>, value: &'p str) -> Option<Edit<'p>> {
     let fits = if key.is_some() { parent.is_object() } else { parent.is_array() };
     let at = parent.end().checked_sub(1).filter(|_| fits)?;
     Some(Edit { start: at, end: at, insert: Insert::Last { key, is_empty: parent.is_empty() }, value })
 }
 
-/// The places of a spec. The containers are found once, not for each operation.
+/// The positions in a spec. The containers are found once, not for each operation.
 struct Places<'a> {
     spec: JsonValue<'a>,
     init_containers: Vec<JsonValue<'a>>,

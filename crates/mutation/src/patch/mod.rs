@@ -10,7 +10,7 @@ use serde::Serialize;
 
 pub use apply::PatchError;
 
-/// Operations in the order in which they have to be applied. Equal input gives equal bytes.
+/// Operations in the order in which they must be applied. Equal input gives equal bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patch {
     operations: Vec<PatchOperation>,
@@ -18,39 +18,38 @@ pub struct Patch {
     length: usize,
 }
 
-/// One operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PatchOperation {
     pub kind: PatchKind,
     pub place: Pointer,
-    /// The value as JSON text. Containers share it, because most get the same.
+    /// The value as JSON text. Containers share it, because most get the same one.
     pub value: Fragment,
 }
 
-/// A piece of a pod that is injected, as JSON text.
+/// An injected part of a pod, as JSON text.
 pub(crate) type Fragment = Arc<str>;
 
-/// The two kinds of operation that are ever emitted.
+/// The two operations that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PatchKind {
     /// Sets a member, inserts before an index, or appends.
     Add,
-    /// Replaces what is there.
+    /// Replaces the existing value.
     Replace,
 }
 
-/// A place in a pod; displayed as a JSON Pointer (RFC 6901). None of its parts has anything to escape.
+/// A position in a pod, displayed as a JSON Pointer (RFC 6901). None of its parts needs escaping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pointer {
-    /// Member of the spec; the whole spec if there is none.
+    /// Member of the spec; `None` for the whole spec.
     pub list: Option<List>,
     /// Member of the list's container at this index.
     pub field: Option<(u32, Field)>,
-    /// Where in the list or field, if not all of it.
+    /// Position in the list or field; `None` for all of it.
     pub element: Option<Element>,
 }
 
-/// A list of the spec. Not its name: a pod has up to four operations for each container, and each has a pointer.
+/// A list of the spec. Not its name: a pod has up to four operations for each container, each with a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum List {
     InitContainers,
@@ -86,7 +85,7 @@ impl Field {
     }
 }
 
-/// A place in a list.
+/// A position in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Element {
     At(u32),
@@ -106,24 +105,24 @@ impl Pointer {
         Self { list: Some(list), field: Some((index, field)), element: None }
     }
 
-    /// An element of the list at this place.
+    /// An element of the list at this position.
     pub(crate) const fn at(self, index: u32) -> Self {
         Self { element: Some(Element::At(index)), ..self }
     }
 
-    /// Behind the last element of the list at this place.
+    /// After the last element of the list at this position.
     pub(crate) const fn end(self) -> Self {
         Self { element: Some(Element::End), ..self }
     }
 }
 
-/// Decimal digits of a number.
+/// Number of decimal digits.
 fn digits(number: u32) -> usize {
     number.checked_ilog10().unwrap_or_default() as usize + 1
 }
 
 impl Pointer {
-    /// Length of the JSON Pointer. Counted rather than displayed: every operation's is asked for.
+    /// Length of the JSON Pointer. Counted instead of displayed, because it is needed for every operation.
     fn length(self) -> usize {
         let list = self.list.map_or(0, |list| 1 + list.key().len());
         let field = self.field.map_or(0, |(index, field)| 2 + digits(index) + field.key().len());
@@ -154,23 +153,21 @@ impl fmt::Display for Pointer {
     }
 }
 
-/// A `Volume` of the one kind that is injected. The API's own type would drag the serialisation of every other kind
-/// into the wasm, down to dates, and double its size.
+/// The one kind of `Volume` that is injected. The API's own type would pull the serialisation of every other kind into
+/// the wasm, down to dates, and double its size.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct ProjectedVolume {
-    /// Name of the volume.
     pub name: String,
-    /// Its sources.
     pub projected: ProjectedVolumeSource,
 }
 
-/// The JSON text of something that is injected.
+/// The JSON text of an injected value.
 pub(crate) fn fragment(value: &impl Serialize) -> Fragment {
-    // Plain data, which cannot fail; a fault would show as `null`, which every test of a patch would notice.
+    // Plain data, which cannot fail; an error would become `null`, which every patch test would notice.
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()).into()
 }
 
-/// The JSON text of a list of them.
+/// The JSON text of a list of these elements.
 pub(crate) fn list_of(elements: &[Fragment]) -> Fragment {
     let mut list = String::with_capacity(2 + elements.iter().map(|element| element.len() + 1).sum::<usize>());
     for (index, element) in elements.iter().enumerate() {
@@ -186,14 +183,14 @@ impl Patch {
         &self.operations
     }
 
-    /// Whether there is nothing to do.
+    /// Whether there are no operations.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
     }
 
     /// Length of the patch as JSON text, in bytes.
     pub fn json_length(&self) -> usize {
-        // Its brackets; a comma is counted with each operation, the first one's too.
+        // Its brackets; a comma is counted with each operation, including the first.
         2 + self.length.saturating_sub(1)
     }
 
@@ -220,7 +217,6 @@ impl Patch {
         write("]");
     }
 
-    /// The patch as JSON text.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.json_length());
         self.write_json(|piece| json.push_str(piece));
@@ -240,12 +236,12 @@ impl Patch {
         self.operations.push(operation);
     }
 
-    /// Gives back the room that was kept for more operations.
+    /// Returns the spare capacity.
     pub(crate) fn shrink(&mut self) {
         self.operations.shrink_to_fit();
     }
 
-    /// The same change to a pod that has no spec: its lists, of which there is none yet, in one new spec.
+    /// The same change for a pod without a spec: one operation that adds a spec with all the lists.
     pub(crate) fn into_new_spec(self) -> Self {
         let mut spec = String::from("{");
         for operation in self.operations {
@@ -261,7 +257,7 @@ impl Patch {
         patch
     }
 
-    /// Appends to the list at `place`: as a new list where there is none, else element by element.
+    /// Appends to the list at `place`: as a new list if it is empty, otherwise element by element.
     pub(crate) fn append(&mut self, place: Pointer, is_empty: bool, elements: &[Fragment]) {
         if elements.is_empty() {
             return;

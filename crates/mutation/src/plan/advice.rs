@@ -1,28 +1,47 @@
-//! What people are warned of. Every warning is decided here; `warning.rs` has the sentences.
+//! Decides on all warnings; `warning.rs` has the sentences.
 
 use super::equipment::Equipment;
 use super::identity::NamedServiceAccount;
+use super::mount_points::{MountPoints, is_same_place};
 use super::skip_list::SkipList;
+use super::spelling::meant;
+use super::token_volume::{FIXED_TOKEN_PATH, TokenVolume};
+use super::unread_keys::{self, Holder, Place};
 use super::wishes::Wishes;
-use crate::config::{OptIn, is_guid};
-use crate::names::{CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE};
+use crate::config::{Config, OptIn, is_guid};
+use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
 use crate::text::object_name;
-use crate::view::{Container, PodHead, PodSpec, ServiceAccountLookup, Workload};
+use crate::view::{Container, KeyKind, PodHead, PodSpec, ServiceAccount, ServiceAccountLookup, Workload};
 use crate::warning::Warning;
 
-/// How many warnings one pod gets at most: a list in it may be as long as its author likes.
+/// Maximum number of skip-list names to compare with container names. Nobody makes more typing mistakes in one list.
+const MOST_COMPARED: usize = 8;
+/// Maximum number of warnings per pod: its lists may be arbitrarily long.
 const MOST_WARNINGS: usize = 20;
 
-/// Warnings that need nothing but the pod, whether it is opted in or not.
-pub(crate) fn of_pod(pod: &PodHead<'_>, subject: &str) -> Vec<Warning> {
+/// Warnings that need only the pod, opted in or not.
+pub(crate) fn of_pod(pod: &PodHead<'_>, subject: &str, namespace: &str, config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if pod.annotation(CLIENT_ID_ANNOTATION).is_some() {
-        warnings.push(Warning::client_id_on_pod(subject));
-    }
+    let account = format!("its service account {}", object_name(namespace, pod.service_account_name()));
+    let place = Place { holder: Holder::Pod, subject, other: &account };
+    unread_keys::of_keys(pod.prefixed_keys(), place, config, &mut warnings);
     warnings
 }
 
-/// For a pod that is not opted in: signs that it was meant to be, by itself.
+/// Warns about service account keys that are never read.
+fn of_account_keys(
+    pod: &str,
+    account_name: &str,
+    account: &ServiceAccount,
+    config: &Config,
+    warnings: &mut Vec<Warning>,
+) {
+    let subject = format!("service account {account_name}");
+    let place = Place { holder: Holder::ServiceAccount, subject: &subject, other: pod };
+    unread_keys::of_keys(account.unread_keys(), place, config, warnings);
+}
+
+/// For a pod that is not opted in: signs in the pod that it was meant to be.
 pub(crate) fn of_missed_label(pod: &PodHead<'_>, subject: &str, opt_in: OptIn, warnings: &mut Vec<Warning>) {
     if !opt_in.reads_pod_label() {
         return;
@@ -42,18 +61,19 @@ pub(crate) fn of_workload_label(workload: &Workload<'_>, opt_in: OptIn, warnings
     }
 }
 
-/// For a pod that its service account does not opt in: signs that it was meant to, or that the account could not be read.
+/// For a pod that its service account does not opt in: signs that it was meant to be, or that the account was
+/// unreadable.
 pub(crate) fn of_missed_opt_in(
     pod: &PodHead<'_>,
     subject: &str,
     namespace: &str,
     lookup: &ServiceAccountLookup,
-    opt_in: OptIn,
+    config: &Config,
     warnings: &mut Vec<Warning>,
 ) {
     let name = pod.service_account_name();
     let account_name = object_name(namespace, name);
-    of_missed_label(pod, subject, opt_in, warnings);
+    of_missed_label(pod, subject, config.opt_in, warnings);
     if pod.is_labelled() {
         warnings.push(Warning::label_on_pod_only(subject, &account_name));
     }
@@ -63,9 +83,10 @@ pub(crate) fn of_missed_opt_in(
             if let Some(value) = account.opt_in_label.as_deref() {
                 warnings.push(Warning::label_value(&account_subject, value));
             }
-            if account.misplaced.opt_in_as_annotation {
+            if account.has_unread(KeyKind::Annotation, OPT_IN_LABEL) {
                 warnings.push(Warning::label_is_annotation(&account_subject));
             }
+            of_account_keys(subject, &account_name, account, config, warnings);
         }
         ServiceAccountLookup::Missing => {}
         ServiceAccountLookup::Failed(reason) => {
@@ -81,16 +102,18 @@ pub(crate) fn of_plan(
     spec: &PodSpec<'_>,
     wishes: &Wishes<'_>,
     equipment: &Equipment<'_, '_>,
+    config: &Config,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    of_service_account(identity, &mut warnings);
+    of_service_account(identity, wishes, &mut warnings);
+    let account_name = object_name(identity.namespace, identity.name);
+    of_account_keys(subject, &account_name, identity.account, config, &mut warnings);
     of_skip_list(subject, &wishes.skip_list, &mut warnings);
+    let mount_points = MountPoints::new(&spec.volumes);
     for container in &equipment.containers {
-        of_container(container.view, subject, equipment, &mut warnings);
+        of_container(container.view, subject, equipment, &mount_points, &mut warnings);
     }
-    if let Some(name) = equipment.volume.stand_in(&spec.volumes) {
-        warnings.push(Warning::token_volume_elsewhere(subject, name, &equipment.volume.name));
-    }
+    of_volume(subject, spec, equipment.volume, config, &mut warnings);
     if wishes.proxy.is_some() && spec.is_windows() {
         warnings.push(Warning::proxy_on_windows(subject));
     }
@@ -100,22 +123,39 @@ pub(crate) fn of_plan(
     warnings
 }
 
-fn of_service_account(identity: NamedServiceAccount<'_>, warnings: &mut Vec<Warning>) {
-    let NamedServiceAccount { namespace, name, account } = identity;
-    if account.client_id().is_empty() {
-        warnings.push(Warning::no_client_id(namespace, name));
-    } else if !is_guid(account.client_id()) {
-        warnings.push(Warning::client_id_not_guid(namespace, name, account.client_id()));
+/// Warns about a volume that replaces the token volume, or a different token in it.
+fn of_volume(
+    subject: &str,
+    spec: &PodSpec<'_>,
+    volume: &TokenVolume,
+    config: &Config,
+    warnings: &mut Vec<Warning>,
+) {
+    if let Some(name) = volume.stand_in(&spec.volumes) {
+        warnings.push(Warning::token_volume_elsewhere(subject, name, &volume.name));
     }
-    if account.misplaced.client_id_as_label {
-        warnings.push(Warning::client_id_is_label(namespace, name));
+    if volume.is_unclear(&spec.volumes) {
+        warnings.push(Warning::token_volume_unclear(subject, &volume.name, FIXED_TOKEN_PATH));
+    }
+    if let Some(audience) = volume.own_audience(&spec.volumes).filter(|audience| *audience != config.audience)
+    {
+        warnings.push(Warning::token_audience(subject, &volume.name, audience, &config.audience));
+    }
+}
+
+fn of_service_account(identity: NamedServiceAccount<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<Warning>) {
+    let NamedServiceAccount { namespace, name, account } = identity;
+    if wishes.needs_client_id {
+        warnings.push(Warning::no_client_id(namespace, name));
+    } else if !account.client_id().is_empty() && !is_guid(account.client_id()) {
+        warnings.push(Warning::client_id_not_guid(namespace, name, account.client_id()));
     }
     if account.tenant_id.as_deref() == Some("") {
         warnings.push(Warning::tenant_id_empty(namespace, name));
     }
 }
 
-/// Adds a warning once, and none beyond the limit, for which none is made either.
+/// Adds a warning unless it exists or the limit is reached; then it is not built at all.
 fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
     if warnings.len() < MOST_WARNINGS {
         let warning = warning();
@@ -125,16 +165,12 @@ fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
     }
 }
 
+/// Warns about names that match no container but are similar to one. Other names usually belong to containers that a
+/// later webhook adds.
 fn of_skip_list(subject: &str, skip_list: &SkipList<'_>, warnings: &mut Vec<Warning>) {
-    let mut told: Vec<&str> = Vec::new();
-    for name in skip_list.unknown_names() {
-        // An annotation has room for a hundred thousand names: the same one, or such that print alike and make one warning.
-        if warnings.len() >= MOST_WARNINGS || told.len() >= MOST_WARNINGS {
-            break;
-        }
-        if !told.contains(&name) {
-            told.push(name);
-            warn(|| Warning::skipped_container_unknown(subject, name), warnings);
+    for name in skip_list.unknown_names().take(MOST_COMPARED) {
+        if let Some(meant) = meant(name, skip_list.containers()) {
+            warn(|| Warning::skipped_container_unknown(subject, name, meant), warnings);
         }
     }
 }
@@ -143,6 +179,7 @@ fn of_container(
     container: &Container<'_>,
     subject: &str,
     equipment: &Equipment<'_, '_>,
+    mount_points: &MountPoints<'_>,
     warnings: &mut Vec<Warning>,
 ) {
     let Equipment { environment, volume, .. } = equipment;
@@ -152,10 +189,13 @@ fn of_container(
             warn(|| Warning::variable_kept(subject, &container.name, name), warnings);
         }
     }
-    let occupies = |path: &str| path.trim_end_matches('/') == volume.mount_path;
     for mount in container.volume_mounts() {
-        if !mount.is_of(&volume.name) && occupies(&mount.path()) {
+        if !mount.is_of(&volume.name) && is_same_place(&mount.path(), &volume.mount_path) {
             warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
         }
+    }
+    if let Some(mount) = mount_points.obstacle(container, &volume.mount_path, &volume.name) {
+        let (volume, path) = (mount.volume(), mount.path());
+        warn(|| Warning::mount_point_cannot_be_made(subject, &container.name, &volume, &path), warnings);
     }
 }

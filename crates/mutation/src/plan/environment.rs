@@ -10,11 +10,11 @@ use crate::names::{
 use crate::patch::{Fragment, Patch, Pointer, fragment, list_of};
 use crate::view::{Container, Variable as OwnVariable};
 
-/// What every container gets unless it sets the variable itself.
+/// Variables for every container that does not set them itself.
 #[derive(Debug)]
 pub(crate) struct Environment<'a> {
     variables: Vec<Variable<'a>>,
-    /// All of them as a list: most containers have none yet.
+    /// All of them as a list, because most containers have none yet.
     list: Fragment,
 }
 
@@ -25,7 +25,7 @@ struct Variable<'a> {
     json: Fragment,
 }
 
-/// The values of the variables; an empty one is not injected.
+/// The values of the variables; empty ones are not injected.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EnvironmentValues<'a> {
     /// Client id of the service account.
@@ -54,16 +54,16 @@ impl<'a> Environment<'a> {
         if let Some(endpoint) = token_endpoint {
             variables.push((TOKEN_PROXY_ENV, &endpoint.token_proxy));
             variables.push((SNI_NAME_ENV, &endpoint.sni_name));
-            // Clients refuse to start when both are set, so the file's path goes away for the data. Without any CA
-            // source the path stays, as upstream's recorded answers have it.
-            variables.push(match &endpoint.ca {
-                Some(CaSource::Data(data)) => (CA_DATA_ENV, data),
-                Some(CaSource::ConfigMap(_) | CaSource::TrustBundle { .. }) | None => {
-                    (CA_FILE_ENV, values.ca_file)
+            match &endpoint.ca {
+                Some(CaSource::Data(data)) => variables.push((CA_DATA_ENV, data)),
+                // Only these sources create a file there, and Azure SDKs reject a path without a file.
+                Some(CaSource::ConfigMap(_) | CaSource::TrustBundle { .. }) => {
+                    variables.push((CA_FILE_ENV, values.ca_file));
                 }
-            });
+                None => {}
+            }
         }
-        // Not by iterators: copies of their machinery would be one percent of the wasm.
+        // Not with iterators: copies of their machinery would be one percent of the wasm.
         let (mut injected, mut texts) = (Vec::new(), Vec::new());
         for (name, value) in variables {
             if !value.is_empty() {
@@ -75,7 +75,7 @@ impl<'a> Environment<'a> {
         Self { variables: injected, list: list_of(&texts) }
     }
 
-    /// Adds the variables that a container does not have yet, whatever value those have there.
+    /// Adds the variables that a container does not have yet, regardless of the values of the others.
     pub(crate) fn add_to(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
         if container.has_no_env() {
             if !self.variables.is_empty() {
@@ -83,7 +83,7 @@ impl<'a> Environment<'a> {
             }
             return;
         }
-        // One bit for each variable, so that a container's list is gone through once.
+        // One bit per variable, so that a container's list is read only once.
         let mut present = 0_u32;
         for own in container.env() {
             if let Some(known) = self.variables.iter().position(|variable| own.is_named(variable.name)) {
@@ -97,7 +97,7 @@ impl<'a> Environment<'a> {
         }
     }
 
-    /// The API's own type, for a container that is injected.
+    /// The API's own type, for an injected container.
     pub(crate) fn variables(&self) -> Vec<EnvVar> {
         let mut variables = Vec::with_capacity(self.variables.len());
         for injected in &self.variables {
@@ -106,14 +106,13 @@ impl<'a> Environment<'a> {
         variables
     }
 
-    /// Name and value of the injected variable that a container's own variable stands in the way of.
+    /// Name and value of the injected variable that a container's own variable overrides.
     pub(super) fn counterpart(&self, own: &OwnVariable<'_>) -> Option<(&'static str, &'a str)> {
         let found = self.variables.iter().find(|variable| own.is_named(variable.name));
         found.map(|variable| (variable.name, variable.value))
     }
 }
 
-/// A variable with a literal value.
 pub(super) fn variable(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }

@@ -1,10 +1,10 @@
-//! What one pod gets.
+//! Additions to one pod.
 
 use super::environment::Environment;
 use super::equipped::Equipped;
 use super::token_volume::TokenVolume;
 
-/// The parts that are added to a pod, and to which of its containers.
+/// The parts added to a pod, and the containers that get them.
 #[derive(Debug)]
 pub(crate) struct Equipment<'v, 'a> {
     pub environment: Environment<'v>,

@@ -4,7 +4,7 @@ use super::skip_list::SkipList;
 use crate::patch::{Field, List, Pointer};
 use crate::view::{Container, PodSpec};
 
-/// A container that is not skipped, and where it stands in the pod.
+/// A container that is not skipped, and its position in the pod.
 #[derive(Debug)]
 pub(crate) struct Equipped<'v, 'a> {
     list: List,
@@ -13,13 +13,13 @@ pub(crate) struct Equipped<'v, 'a> {
 }
 
 impl Equipped<'_, '_> {
-    /// Where one of the container's own lists stands.
+    /// Position of one of the container's own lists.
     pub(crate) fn place(&self, field: Field) -> Pointer {
         Pointer::field(self.list, self.index, field)
     }
 }
 
-/// All containers but the skipped ones, init containers first.
+/// All containers except the skipped ones, init containers first.
 pub(crate) fn equipped_containers<'v, 'a>(
     spec: &'v PodSpec<'a>,
     skip_list: &SkipList<'_>,

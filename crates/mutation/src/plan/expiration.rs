@@ -1,14 +1,14 @@
-//! How long the projected token lives.
+//! Lifetime of the projected token.
 
 use super::go_int::parse_int;
 use crate::config::TOKEN_EXPIRATION_SECONDS;
 use crate::denial::Denial;
 
-/// Seconds from the pod's annotation, else the service account's, else the setting. An empty annotation counts as
+/// Seconds from the pod's annotation, then the service account's, then the setting. An empty annotation counts as
 /// absent.
 ///
 /// # Errors
-/// The annotation that counts is no integer or out of bounds; upstream's text.
+/// The annotation used is not an integer or out of bounds; upstream's error text.
 pub(super) fn token_expiration(
     pod: Option<&str>,
     service_account: Option<&str>,

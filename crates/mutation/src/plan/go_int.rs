@@ -1,9 +1,9 @@
-//! Integers as Go's `strconv.ParseInt` reads them in base 10, with its error texts: upstream passes them to the user.
+//! Base 10 integers as parsed by Go's `strconv.ParseInt`, with its error texts, which upstream passes to the user.
 
-/// Bytes of a value that are quoted; anything longer was not meant as a number.
+/// How many bytes of a value are quoted; anything longer was not meant as a number.
 const LONGEST_QUOTED_VALUE: usize = 256;
 
-/// Reads `text` as a signed integer of `bits` (32 or 64) bits: an optional sign and ASCII digits, nothing else.
+/// Parses `text` as a signed integer of `bits` (32 or 64) bits: an optional sign and ASCII digits, nothing else.
 ///
 /// # Errors
 /// Go's text, for example `strconv.ParseInt: parsing "1h": invalid syntax`.
@@ -19,8 +19,8 @@ pub(super) fn parse_int(text: &str, bits: u32) -> Result<i64, String> {
     if digits.is_empty() {
         return Err(failed("invalid syntax"));
     }
-    // Go reads the digits as an unsigned number of the same width and stops at the first that no longer fits, so a
-    // letter after that one is never seen.
+    // Go parses the digits as an unsigned number of the same width and stops at the first that no longer fits, so it
+    // never sees a letter after that one.
     let largest_unsigned = u64::MAX >> (64 - bits);
     let mut magnitude: u64 = 0;
     for digit in digits {

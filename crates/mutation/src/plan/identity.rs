@@ -1,4 +1,4 @@
-//! Whose identity a pod gets.
+//! The identity of a pod.
 
 use crate::view::ServiceAccount;
 
@@ -8,6 +8,5 @@ pub(crate) struct NamedServiceAccount<'a> {
     /// Namespace of the request.
     pub namespace: &'a str,
     pub name: &'a str,
-    /// What was read of it.
     pub account: &'a ServiceAccount,
 }

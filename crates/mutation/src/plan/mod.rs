@@ -1,4 +1,4 @@
-//! The decision: what one opted-in pod gets. One pure function of the pod, its service account and the configuration.
+//! Decides what one opted-in pod gets: a pure function of the pod, its service account and the configuration.
 
 pub(crate) mod advice;
 mod environment;
@@ -7,9 +7,12 @@ mod equipped;
 mod expiration;
 mod go_int;
 mod identity;
+mod mount_points;
 mod proxy;
 mod skip_list;
+mod spelling;
 mod token_volume;
+pub(crate) mod unread_keys;
 mod wishes;
 
 use azwi_json::printable;
@@ -29,23 +32,23 @@ use crate::text::object_name;
 use crate::view::{PodHead, PodSpec, index_spec};
 use crate::warning::Warning;
 
-/// What happens to an admitted pod.
+/// The result for an admitted pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Mutation {
-    /// The change; empty when there is nothing to do.
+    /// The change; empty if none is needed.
     pub patch: Patch,
-    /// What the person who created the pod is told, in a fixed order.
+    /// Messages to the user who created the pod, in a fixed order.
     pub warnings: Vec<Warning>,
-    /// What the API server's audit log keeps, by key; empty for a pod that was not opted in.
+    /// Annotations for the API server's audit log, by key; empty for a pod that was not opted in.
     pub audit: Vec<(&'static str, String)>,
 }
 
 /// Plans the mutation of an opted-in pod. `subject` names the pod in warnings.
 ///
-/// The order of what is read decides which of several faults a denial tells of; it is upstream's.
+/// The read order decides which of several errors a denial reports; it is upstream's.
 ///
 /// # Errors
-/// The pod or its service account asks for something that cannot be given, or is beyond a bound.
+/// The pod or its service account requests an unsupported configuration, or exceeds a bound.
 pub(crate) fn plan(
     pod: &PodHead<'_>,
     subject: &str,
@@ -69,8 +72,11 @@ pub(crate) fn plan(
         volume: &volume,
         containers: equipped_containers(&spec, &wishes.skip_list),
     };
+    if !equipment.containers.is_empty() || wishes.proxy.is_some() {
+        volume.check_own(&spec.volumes)?;
+    }
     let patch = patch(pod, &spec, config, &wishes, &equipment)?;
-    let warnings = advice::of_plan(subject, identity, &spec, &wishes, &equipment);
+    let warnings = advice::of_plan(subject, identity, &spec, &wishes, &equipment, config);
     let audit = vec![
         ("service-account", object_name(identity.namespace, identity.name)),
         ("client-id", printable(account.client_id(), 100)),
@@ -79,7 +85,7 @@ pub(crate) fn plan(
     Ok(Mutation { patch, warnings, audit })
 }
 
-/// Writes down what the pod gets: containers in their order, then the proxy's, then the volume.
+/// Builds the patch: containers in order, then the proxy's, then the volume.
 fn patch(
     pod: &PodHead<'_>,
     spec: &PodSpec<'_>,
@@ -92,12 +98,12 @@ fn patch(
     for container in containers {
         environment.add_to(container.view, container.place(Field::Env), &mut patch);
         volume.mount_into(container.view, container.place(Field::VolumeMounts), &mut patch);
-        // Also on the way: a pod of many containers must not fill the memory before it is denied.
+        // Checked along the way, so that a pod with many containers cannot fill the memory before it is denied.
         check_length(&patch)?;
     }
     patch.shrink();
     if let Some(proxy) = &wishes.proxy {
-        // The injected containers can be skipped as any other.
+        // The injected containers can be skipped like any other.
         let equip = |name: &str| {
             if wishes.skip_list.contains(name) {
                 (Vec::new(), Vec::new())

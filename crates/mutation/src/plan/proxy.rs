@@ -1,4 +1,4 @@
-//! The proxy sidecar, for programs that only know the instance metadata service.
+//! The proxy sidecar, for programs that support only the instance metadata service.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, ExecAction, Lifecycle, LifecycleHandler, SecurityContext,
@@ -7,25 +7,26 @@ use k8s_openapi::api::core::v1::{
 
 use super::environment::variable;
 use super::go_int::parse_int;
-use crate::config::{Choice as _, ProxyConfig};
+use crate::config::{Choice as _, ProxyConfig, Resources};
 use crate::denial::Denial;
 use crate::names::{INJECT_PROXY_ANNOTATION, PROXY_CONTAINER, PROXY_INIT_CONTAINER, PROXY_PORT_ANNOTATION};
-use crate::patch::{List, Patch, Pointer, fragment};
+use crate::patch::{Fragment, List, Patch, Pointer, fragment};
 use crate::view::{PodHead, PodSpec};
+use azwi_json::with_member;
 
 const DEFAULT_PORT: i32 = 8000;
 
-/// A pod's wish for the proxy sidecar.
+/// A pod's request for the proxy sidecar.
 #[derive(Debug)]
 pub(crate) struct ProxyRequest {
     port: i32,
 }
 
 impl ProxyRequest {
-    /// Reads the pod's annotations; none when the sidecar is not asked for.
+    /// Reads the pod's annotations; returns `None` if the sidecar is not requested.
     ///
     /// # Errors
-    /// The pod shares the node's network, or the port cannot be used.
+    /// The pod shares the node's network, or the port is invalid.
     pub(crate) fn of(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> Result<Option<Self>, Denial> {
         let Some(wish) = pod.annotation(INJECT_PROXY_ANNOTATION) else { return Ok(None) };
         if wish.eq_ignore_ascii_case("false") {
@@ -37,7 +38,7 @@ impl ProxyRequest {
         Ok(Some(Self { port: pod.annotation(PROXY_PORT_ANNOTATION).map_or(Ok(DEFAULT_PORT), port)? }))
     }
 
-    /// Adds the containers that are not there yet. `equip` gives each its environment and mounts.
+    /// Adds the missing containers. `equip` gives each its environment and mounts.
     pub(crate) fn add_to(
         &self,
         spec: &PodSpec<'_>,
@@ -45,8 +46,10 @@ impl ProxyRequest {
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
         patch: &mut Patch,
     ) {
-        let sidecar = (!spec.has_container(PROXY_CONTAINER)).then(|| self.sidecar(config, &equip));
-        let init = (!spec.has_container(PROXY_INIT_CONTAINER)).then(|| self.init(config, &equip));
+        let sidecar = (!spec.has_container(PROXY_CONTAINER))
+            .then(|| with_resources(&self.sidecar(config, &equip), config.resources.as_ref()));
+        let init = (!spec.has_container(PROXY_INIT_CONTAINER))
+            .then(|| with_resources(&self.init(config, &equip), config.init_resources.as_ref()));
         let (first_init, first) = if config.native_sidecar { (sidecar, None) } else { (None, sidecar) };
 
         insert(List::InitContainers, spec.init_containers.is_empty(), first_init, init, patch);
@@ -96,6 +99,9 @@ impl ProxyRequest {
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
     ) -> Container {
         let (mut env, mounts) = equip(PROXY_INIT_CONTAINER);
+        // A privileged container has all of them; upstream lists the one without which its command would fail.
+        let capabilities: &[&str] =
+            if config.init_privileged { &["NET_ADMIN"] } else { &["NET_ADMIN", "NET_RAW"] };
         env.insert(0, variable("PROXY_PORT", &self.port.to_string()));
         Container {
             name: PROXY_INIT_CONTAINER.to_owned(),
@@ -103,10 +109,10 @@ impl ProxyRequest {
             image_pull_policy: Some("IfNotPresent".to_owned()),
             security_context: Some(SecurityContext {
                 capabilities: Some(Capabilities {
-                    add: Some(vec!["NET_ADMIN".to_owned()]),
+                    add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
                     drop: Some(vec!["ALL".to_owned()]),
                 }),
-                privileged: Some(true),
+                privileged: Some(config.init_privileged),
                 run_as_non_root: Some(false),
                 run_as_user: Some(0),
                 ..SecurityContext::default()
@@ -132,22 +138,30 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
 
-/// Puts `first` before and `last` after the containers of a list.
-fn insert(list: List, is_empty: bool, first: Option<Container>, last: Option<Container>, patch: &mut Patch) {
+/// The JSON text of a container, with the resources that are set for it.
+fn with_resources(container: &Container, resources: Option<&Resources>) -> Fragment {
+    let container = fragment(container);
+    match resources {
+        Some(Resources(resources)) => with_member(container.to_string(), "resources", resources).into(),
+        None => container,
+    }
+}
+
+/// Inserts `first` before and `last` after the containers of a list.
+fn insert(list: List, is_empty: bool, first: Option<Fragment>, last: Option<Fragment>, patch: &mut Patch) {
     let place = Pointer::list(list);
     if is_empty {
         let mut both = Vec::new();
-        for container in [first, last].iter().flatten() {
-            both.push(fragment(container));
-        }
+        both.extend(first);
+        both.extend(last);
         patch.append(place, true, &both);
         return;
     }
-    // The one in front goes last, so that the other places are still counted as in the pod that was sent.
+    // The one at the front is inserted last, so that the other indexes are still those of the original pod.
     if let Some(container) = last {
-        patch.add(place.end(), fragment(&container));
+        patch.add(place.end(), container);
     }
     if let Some(container) = first {
-        patch.add(place.at(0), fragment(&container));
+        patch.add(place.at(0), container);
     }
 }

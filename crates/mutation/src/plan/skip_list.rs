@@ -1,35 +1,35 @@
-//! The containers that get nothing.
+//! The containers that are not injected.
 
 use std::collections::BinaryHeap;
 
 /// The containers of one pod, and which of them the skip-containers annotation names.
 ///
-/// The list may be as long as an annotation and a pod may have many containers, so each name of the list is searched for once
-/// among the sorted names of the containers, not each container in the list.
+/// The list may be as long as an annotation and a pod may have many containers, so each name in the list is looked up
+/// once in the sorted container names, instead of looking up each container in the list.
 #[derive(Debug, Default)]
 pub(crate) struct SkipList<'a> {
-    /// Names of containers, sorted, and whether the list has them.
+    /// Sorted container names, and whether each is in the list.
     containers: Vec<(&'a str, bool)>,
     list: &'a str,
 }
 
 impl<'a> SkipList<'a> {
-    /// Reads the annotation; absent and empty skip nothing.
+    /// Reads the annotation; if absent or empty, no container is skipped.
     pub(crate) fn new(annotation: Option<&'a str>, containers: impl Iterator<Item = &'a str>) -> Self {
         let list = annotation.unwrap_or_default();
         if list.is_empty() {
             return Self::default();
         }
-        // A heap, because the sorting of slices would be four percent of the wasm.
+        // A heap, because slice sorting would add four percent to the wasm.
         let mut names = BinaryHeap::new();
         for container in containers {
             names.push((container, false));
         }
         let mut containers = names.into_sorted_vec();
-        // Containers may share a name, if only the empty one.
+        // Containers may share a name, at least the empty one.
         containers.dedup();
         let mut skip_list = Self { containers, list };
-        // An empty name in the list skips a container without a name, as upstream's does.
+        // An empty name in the list skips a container without a name, as in upstream.
         for name in list.split(SEPARATORS).map(str::trim) {
             let found = skip_list.containers.binary_search_by(|(container, _)| (*container).cmp(name));
             if let Some((_, is_skipped)) = found.ok().and_then(|found| skip_list.containers.get_mut(found)) {
@@ -39,15 +39,19 @@ impl<'a> SkipList<'a> {
         skip_list
     }
 
-    /// Whether the container gets nothing.
+    /// Whether the container is skipped.
     pub(crate) fn contains(&self, container: &str) -> bool {
         self.find(container).is_some_and(|is_skipped| is_skipped)
     }
 
-    /// The names that were written and that no container has, in order, without the empty ones.
+    /// The non-empty names in the annotation that no container has, in order.
     pub(crate) fn unknown_names(&self) -> impl Iterator<Item = &'a str> {
         let names = self.list.split(SEPARATORS).map(str::trim);
         names.filter(|name| !name.is_empty() && self.find(name).is_none())
+    }
+
+    pub(crate) fn containers(&self) -> impl Iterator<Item = &'a str> {
+        self.containers.iter().map(|(name, _)| *name)
     }
 
     fn find(&self, container: &str) -> Option<bool> {
@@ -56,7 +60,7 @@ impl<'a> SkipList<'a> {
     }
 }
 
-/// Upstream separates by `;` only; neither character can be part of a container's name.
+/// Upstream separates only by `;`; a container name can contain neither character.
 const SEPARATORS: [char; 2] = [';', ','];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The projected token volume: its name, its paths, and what an earlier run left of it.
+//! The projected token volume: its name, its paths, and the remains of an earlier run.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,52 +11,51 @@ use sha2::{Digest as _, Sha256};
 
 use super::equipped::Equipped;
 use crate::config::{CaSource, TokenEndpointConfig, TokenVolumeLayout};
+use crate::denial::Denial;
 use crate::names::TOKEN_FILE_ENV;
 use crate::patch::{Fragment, List, Patch, Pointer, ProjectedVolume, fragment, list_of};
-use crate::view::{Container, PodHead, PodSpec, Projection, Volume};
-use azwi_json::{JsonText, JsonValue};
+use crate::view::{Container, Holds, PodHead, PodSpec, Projection, Volume};
+use azwi_json::{JsonText, JsonValue, printable};
 
 const FIXED_NAME: &str = "azure-identity-token";
 const FIXED_MOUNT_PATH: &str = "/var/run/secrets/azure/tokens";
-const FIXED_TOKEN_PATH: &str = "azure-identity-token";
+pub(crate) const FIXED_TOKEN_PATH: &str = "azure-identity-token";
 
-/// Volumes whose name begins so belong to this software and to upstream.
+/// Prefix of the volume names reserved for this software and upstream.
 const RESERVED_PREFIX: &str = "azure-workload-identity-reserved-";
 const RESERVED_MOUNT_PATH: &str = "/var/run/secrets/azure/wi";
 const RESERVED_TOKEN_PATH: &str = "token/azure-identity-token";
-/// The token's path, as it follows the mount's.
+/// The token's path relative to the mount path.
 const TOKEN_BELOW_MOUNT: &str = "/token/azure-identity-token";
 const CA_PATH: &str = "ca-cert/ca.crt";
 const CA_KEY: &str = "ca.crt";
 
-/// Longest name of a volume, in bytes: Kubernetes' bound.
+/// Maximum length of a volume name, in bytes: Kubernetes' limit.
 const LONGEST_NAME: usize = 63;
 
-/// Hexadecimal digits of the hash in a reserved name: what the prefix leaves of a name's 63 characters.
+/// Hexadecimal digits of the hash in a reserved name: a name's 63 characters minus the prefix.
 const HASH_DIGITS: usize = 30;
 
-/// File mode that the API server fills in where a projected volume says none.
+/// File mode that the API server sets if a projected volume does not.
 const DEFAULTED_MODE: i64 = 0o644;
 
-/// The token volume of one pod.
 #[derive(Debug)]
 pub(crate) struct TokenVolume {
     layout: TokenVolumeLayout,
-    /// Name of the volume.
     pub name: String,
-    /// Where every container mounts it.
+    /// Mount path in every container.
     pub mount_path: String,
     /// Path of the token in every container.
     pub token_file: String,
-    /// Path of the token endpoint's CA certificate, where the layout has one.
+    /// Path of the token endpoint's CA certificate, if the layout has one.
     pub ca_file: String,
-    /// The mount, and a list of it alone: all containers get the same.
+    /// The mount, and a list with only the mount: all containers get the same.
     mount_json: Fragment,
     mounts_json: Fragment,
 }
 
 impl TokenVolume {
-    /// Names the volume for a pod, or recognises the one that an earlier run named.
+    /// Names the volume for a pod, or finds the one from an earlier run.
     pub(crate) fn of(pod: &PodHead<'_>, spec: &PodSpec<'_>, layout: TokenVolumeLayout) -> Self {
         if layout == TokenVolumeLayout::AzureIdentityToken {
             let token_file = format!("{FIXED_MOUNT_PATH}/{FIXED_TOKEN_PATH}");
@@ -95,7 +94,7 @@ impl TokenVolume {
         self.layout == TokenVolumeLayout::AzureIdentityToken
     }
 
-    /// A volume that takes the fixed layout's place under another name: its token is there, but no mount leads to it.
+    /// A volume with another name that replaces the fixed layout's: it has the token, but no mount refers to it.
     pub(crate) fn stand_in<'v>(&self, volumes: &'v [Volume<'_>]) -> Option<&'v str> {
         if !self.has_fixed_name() || volumes.iter().any(|volume| volume.name == self.name) {
             return None;
@@ -103,13 +102,44 @@ impl TokenVolume {
         volumes.iter().find(|volume| volume.projects_token_to(FIXED_TOKEN_PATH)).map(|volume| &*volume.name)
     }
 
+    /// The pod's own volume with this name, if the layout leaves it unchanged.
+    fn own<'v, 'a>(&self, volumes: &'v [Volume<'a>]) -> Option<&'v Volume<'a>> {
+        volumes.iter().find(|volume| volume.name == self.name).filter(|_| self.has_fixed_name())
+    }
+
+    /// Checks that the pod's own volume with this name, if there is one, can contain the token.
+    ///
+    /// # Errors
+    /// A denial that names the volume and the fix: the API server would reject a pod with two volumes of this name, and
+    /// with only this one no container would find a token.
+    pub(crate) fn check_own(&self, volumes: &[Volume<'_>]) -> Result<(), Denial> {
+        let Some(own) = self.own(volumes) else { return Ok(()) };
+        if own.holds(FIXED_TOKEN_PATH) != Holds::No {
+            return Ok(());
+        }
+        Err(Denial::invalid(format!(
+            "pod volume {} ({}) cannot hold the token that is to be in a volume of that name; rename it",
+            self.name,
+            printable(&own.kind(), 63)
+        )))
+    }
+
+    /// Whether the pod has a volume with this name that may not contain the token.
+    pub(crate) fn is_unclear(&self, volumes: &[Volume<'_>]) -> bool {
+        self.own(volumes).is_some_and(|own| own.holds(FIXED_TOKEN_PATH) == Holds::Perhaps)
+    }
+
+    /// The audience of the token in the pod's own volume with this name, if it projects one.
+    pub(crate) fn own_audience<'v>(&self, volumes: &'v [Volume<'_>]) -> Option<&'v str> {
+        Some(&self.own(volumes)?.token_at(FIXED_TOKEN_PATH)?.audience)
+    }
+
     /// The mount that every container gets.
     pub(crate) fn mount(&self) -> VolumeMount {
         mount(&self.name, &self.mount_path)
     }
 
-    /// Adds the mount to a container, or puts an earlier one right. `place` is the
-    /// container's list of mounts.
+    /// Adds the mount to a container, or corrects an earlier one. `place` is the container's list of mounts.
     pub(crate) fn mount_into(&self, container: &Container<'_>, place: Pointer, patch: &mut Patch) {
         match (0..).zip(container.volume_mounts()).find(|(_, mount)| mount.is_of(&self.name)) {
             None if container.has_no_volume_mounts() => patch.add(place, Fragment::clone(&self.mounts_json)),
@@ -119,13 +149,13 @@ impl TokenVolume {
         }
     }
 
-    /// Whether the container mounts the volume as this software would.
+    /// Whether the container mounts the volume exactly as this software would.
     fn is_mounted_in(&self, container: &Container<'_>) -> bool {
         let mount = container.volume_mounts().find(|mount| mount.is_of(&self.name));
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
-    /// Adds the volume to the pod, or puts an earlier one right. `containers` are those that get the mount.
+    /// Adds the volume to the pod, or corrects an earlier one. `containers` are those that get the mount.
     pub(crate) fn add_to(
         &self,
         volumes: &[Volume<'_>],
@@ -134,7 +164,8 @@ impl TokenVolume {
         patch: &mut Patch,
     ) {
         if self.has_fixed_name() {
-            if !volumes.iter().any(|volume| volume.projects_token_to(FIXED_TOKEN_PATH)) {
+            let has_token = |volume: &Volume<'_>| volume.projects_token_to(FIXED_TOKEN_PATH);
+            if !volumes.iter().any(|volume| volume.name == self.name || has_token(volume)) {
                 self.append_to(volumes, sources.build(FIXED_TOKEN_PATH), patch);
             }
             return;
@@ -142,7 +173,7 @@ impl TokenVolume {
         let projected = sources.build(RESERVED_TOKEN_PATH);
         let existing = (0..).zip(volumes).find(|(_, volume)| volume.name == self.name);
         let Some((index, volume)) = existing else { return self.append_to(volumes, projected, patch) };
-        // A volume in use is an earlier run's, and the API server has filled in its file mode since.
+        // A volume in use comes from an earlier run, and the API server has set its file mode since.
         let is_in_use =
             containers.is_empty() || containers.iter().any(|container| self.is_mounted_in(container.view));
         let is_mode_right = match volume.projected.as_ref().and_then(|projected| projected.default_mode) {
@@ -174,8 +205,8 @@ fn mount(name: &str, path: &str) -> VolumeMount {
     }
 }
 
-/// The reserved name: that of this pod, unless an earlier run gave another one while the pod's name was not known. With
-/// that, where the earlier run mounted the volume, because the variables that it set point there.
+/// The reserved name of this pod, or the one that an earlier run chose before the pod's name was known; in that case
+/// also the mount path of the earlier run, because its variables refer to it.
 fn reserved_name(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> (String, Option<String>) {
     let of_prefix = || reserved_name_for(pod.generate_name(), " (prefix)");
     let name = if pod.name().is_empty() { of_prefix() } else { reserved_name_for(pod.name(), "") };
@@ -196,7 +227,7 @@ fn reserved_name(pod: &PodHead<'_>, spec: &PodSpec<'_>) -> (String, Option<Strin
     (earlier.name.clone().into_owned(), mount_path)
 }
 
-/// Where an earlier run mounted the volume in this container: the place that the container's variable names.
+/// The mount path of an earlier run in this container, according to the container's variable.
 fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String> {
     let variable = container.env().find(|variable| variable.is_named(TOKEN_FILE_ENV))?;
     let token_file = variable.short_value()?;
@@ -206,13 +237,13 @@ fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String>
     paths.find(|path| is_reserved_mount_path(path) && is_named(path)).map(Cow::into_owned)
 }
 
-/// Whether this software and upstream mount token volumes here.
+/// Whether this software and upstream mount token volumes at this path.
 fn is_reserved_mount_path(path: &str) -> bool {
     let rest = path.strip_prefix(RESERVED_MOUNT_PATH);
     rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && rest.len() <= LONGEST_NAME))
 }
 
-/// Whether this is a token volume that this software or upstream added.
+/// Whether this is a token volume added by this software or upstream.
 fn is_earlier_token_volume(volume: &Volume<'_>) -> bool {
     let hash = volume.name.strip_prefix(RESERVED_PREFIX);
     hash.is_some_and(|hash| !hash.is_empty())
@@ -232,12 +263,11 @@ fn reserved_name_for(identity: &str, suffix: &str) -> String {
     name
 }
 
-/// What the token volume projects.
+/// Contents of the token volume.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenSources<'a> {
-    /// Audience of the token.
     pub audience: &'a str,
-    /// Life of the token in seconds.
+    /// Lifetime of the token in seconds.
     pub expiration_seconds: i64,
     pub(crate) token_endpoint: Option<&'a TokenEndpointConfig>,
 }
@@ -283,7 +313,7 @@ fn ca_projection(ca: &CaSource) -> Option<VolumeProjection> {
     }
 }
 
-/// Whether the volume projects exactly this.
+/// Whether the volume projects exactly these sources.
 fn has_sources(volume: &Volume<'_>, wanted: &ProjectedVolumeSource) -> bool {
     let sources = volume.projected.as_ref().map_or(&[][..], |projected| &projected.sources);
     let wanted = wanted.sources.as_deref().unwrap_or_default();
@@ -307,7 +337,7 @@ fn is_source(source: &Projection<'_>, wanted: &VolumeProjection) -> bool {
         && is_same(source.cluster_trust_bundle, wanted.cluster_trust_bundle.as_ref())
 }
 
-/// Whether the JSON value says the same as the API object.
+/// Whether the JSON value equals the API object.
 fn is_same<T: serde::Serialize>(value: Option<JsonValue<'_>>, wanted: Option<&T>) -> bool {
     match (value, wanted) {
         (None, None) => true,
@@ -322,7 +352,7 @@ fn is_same<T: serde::Serialize>(value: Option<JsonValue<'_>>, wanted: Option<&T>
 mod tests {
     use super::reserved_name_for;
 
-    /// Names that upstream gives.
+    /// Names from upstream.
     #[test]
     fn names_are_upstreams() {
         for (identity, suffix, hash) in [

@@ -1,4 +1,4 @@
-//! What a pod, its service account and the settings ask for, checked.
+//! Validated requests of a pod, its service account and the settings.
 
 use super::expiration::token_expiration;
 use super::identity::NamedServiceAccount;
@@ -8,20 +8,23 @@ use crate::bounds::{LONGEST_IDENTITY, LONGEST_POD_NAME};
 use crate::config::{Config, TokenEndpointConfig, TokenVolumeLayout};
 use crate::denial::Denial;
 use crate::names::{
-    PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
+    CLIENT_ID_ENV, PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION,
+    TOKEN_EXPIRATION_ANNOTATION,
 };
 use crate::text::object_name;
-use crate::view::{PodHead, PodSpec};
+use crate::view::{Container, PodHead, PodSpec};
 
-/// What one pod is to get besides its identity.
+/// Additions to one pod besides its identity.
 #[derive(Debug)]
 pub(crate) struct Wishes<'a> {
     pub proxy: Option<ProxyRequest>,
     pub expiration_seconds: i64,
     pub skip_list: SkipList<'a>,
-    /// The token endpoint, where the pod asks for it and can have it.
+    /// Whether neither the service account nor the containers have a client id.
+    pub needs_client_id: bool,
+    /// The token endpoint, if the pod requests it and can use it.
     pub token_endpoint: Option<&'a TokenEndpointConfig>,
-    /// Whether the pod asks for a token endpoint that its volume layout cannot serve.
+    /// Whether the pod requests a token endpoint that its volume layout does not support.
     pub lacks_token_endpoint: bool,
 }
 
@@ -29,7 +32,7 @@ impl<'a> Wishes<'a> {
     /// Reads them in upstream's order.
     ///
     /// # Errors
-    /// The first one that cannot be granted, or is beyond a bound.
+    /// The first one that is invalid or exceeds a bound.
     pub(crate) fn read(
         pod: &'a PodHead<'_>,
         spec: &'a PodSpec<'_>,
@@ -44,35 +47,47 @@ impl<'a> Wishes<'a> {
             account.token_expiration.as_deref(),
             config.token_expiration_seconds,
         )?;
-        if config.require_client_id && account.client_id().is_empty() {
+        let own = spec.init_containers.iter().chain(&spec.containers).map(|container| &*container.name);
+        let injected = proxy.iter().flat_map(|_| [PROXY_CONTAINER, PROXY_INIT_CONTAINER]);
+        let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION), own.chain(injected));
+        let needs_client_id = account.client_id().is_empty() && !bring_client_ids(spec, &skip_list);
+        if config.require_client_id && needs_client_id {
             let name = object_name(identity.namespace, identity.name);
             return Err(Denial::invalid(format!(
                 "service account {name} has no annotation azure.workload.identity/client-id, which requireClientId demands"
             )));
         }
-        let own = spec.init_containers.iter().chain(&spec.containers).map(|container| &*container.name);
-        let injected = proxy.iter().flat_map(|_| [PROXY_CONTAINER, PROXY_INIT_CONTAINER]);
-        let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION), own.chain(injected));
         let wanted = token_endpoint(pod, config);
-        // The oldest layout comes from releases that had no token endpoint.
+        // The oldest layout comes from releases without a token endpoint.
         let can_serve = config.token_volume != TokenVolumeLayout::AzureIdentityToken;
         Ok(Self {
             proxy,
             expiration_seconds,
             skip_list,
+            needs_client_id,
             token_endpoint: wanted.filter(|_| can_serve),
             lacks_token_endpoint: wanted.is_some() && !can_serve,
         })
     }
 }
 
-/// The token endpoint, if it is configured and the pod asks for it.
+/// The token endpoint, if it is configured and the pod requests it.
 fn token_endpoint<'c>(pod: &PodHead<'_>, config: &'c Config) -> Option<&'c TokenEndpointConfig> {
     let endpoint = config.token_endpoint.as_ref()?;
     pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
 }
 
-/// Bounds the texts that are repeated for every container, or hashed.
+/// Whether every container that gets something has a client id already: some programs choose among many by themselves.
+fn bring_client_ids(spec: &PodSpec<'_>, skip_list: &SkipList<'_>) -> bool {
+    let brings_one = |container: &Container<'_>| {
+        container.env().any(|variable| variable.is_named(CLIENT_ID_ENV) && variable.has_value())
+    };
+    let all = spec.init_containers.iter().chain(&spec.containers);
+    let mut equipped = all.filter(|container| !skip_list.contains(&container.name)).peekable();
+    equipped.peek().is_some() && equipped.all(brings_one)
+}
+
+/// Limits the texts that are repeated for every container, or hashed.
 fn check_lengths(pod: &PodHead<'_>, identity: NamedServiceAccount<'_>) -> Result<(), Denial> {
     for (field, name) in [("name", pod.name()), ("generateName", pod.generate_name())] {
         if name.len() > LONGEST_POD_NAME {

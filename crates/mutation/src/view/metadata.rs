@@ -1,18 +1,19 @@
-//! Labels and annotations: only those whose keys have the project's prefix.
+//! Labels and annotations whose keys have the project's prefix.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use azwi_json::{JsonValue, Shape, TypeError};
 
 use crate::bounds::LONGEST_ENTRIES;
-use crate::names::ANNOTATION_PREFIX;
+use crate::names::{ANNOTATION_PREFIX, MIRROR_POD_ANNOTATION};
 
-/// What is read of an object's metadata.
+/// The parts of an object's metadata to index.
 pub(crate) static METADATA: Shape = Shape::Object(&[
     ("name", &Shape::Leaf),
     ("generateName", &Shape::Leaf),
-    ("labels", &Shape::Entries(ANNOTATION_PREFIX)),
-    ("annotations", &Shape::Entries(ANNOTATION_PREFIX)),
+    ("labels", &Shape::Entries(&[ANNOTATION_PREFIX])),
+    ("annotations", &Shape::Entries(&[ANNOTATION_PREFIX, MIRROR_POD_ANNOTATION])),
 ]);
 
 #[derive(Debug, Default)]
@@ -21,9 +22,26 @@ pub(super) struct Metadata<'a> {
     pub generate_name: Cow<'a, str>,
     pub labels: PrefixedEntries<'a>,
     pub annotations: PrefixedEntries<'a>,
+    /// Whether this is the mirror pod of a static pod.
+    pub is_mirror: bool,
 }
 
-/// The labels or annotations whose keys have the project's prefix, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    Label,
+    Annotation,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Label => "label",
+            Self::Annotation => "annotation",
+        })
+    }
+}
+
+/// The labels or annotations with the project's prefix, in order.
 #[derive(Debug, Default)]
 pub(super) struct PrefixedEntries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -34,6 +52,11 @@ impl<'a> Metadata<'a> {
             generate_name: metadata.short_text_or_empty("generateName")?,
             labels: PrefixedEntries::read(metadata, "labels")?,
             annotations: PrefixedEntries::read(metadata, "annotations")?,
+            is_mirror: match metadata.optional_object("annotations")? {
+                // Any value counts, as in the API server.
+                Some(annotations) => annotations.members().any(|(key, _)| key == MIRROR_POD_ANNOTATION),
+                None => false,
+            },
         })
     }
 }
@@ -45,7 +68,7 @@ impl<'a> PrefixedEntries<'a> {
         let mut length = 0;
         if let Some(map) = metadata.optional_object(key)? {
             for (key, value) in map.members() {
-                // Six bytes may stand for one. What is longer than that is not taken apart.
+                // An escape takes up to six bytes per byte; a longer text is not decoded.
                 if value.raw().len() > 6 * LONGEST_ENTRIES {
                     return map.wrong("at most 262144 bytes long in all");
                 }
@@ -62,7 +85,7 @@ impl<'a> PrefixedEntries<'a> {
         Ok(Self(entries))
     }
 
-    /// The value of `key`; of repeated keys the last counts.
+    /// The value of `key`; the last of repeated keys counts.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &**value)
     }

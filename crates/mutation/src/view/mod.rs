@@ -1,4 +1,4 @@
-//! What is read of a request, borrowed from its text; everything else is ignored.
+//! The parts of a request that are read, borrowed from its text; everything else is ignored.
 
 mod metadata;
 mod pod;
@@ -9,10 +9,11 @@ mod spec;
 mod volume;
 mod workload;
 
+pub(crate) use metadata::KeyKind;
 pub(crate) use pod::PodHead;
 pub use request::AdmissionRequest;
-pub use service_account::{MisplacedKeys, ServiceAccount, ServiceAccountLookup};
-pub(crate) use spec::{Container, PodSpec, SPEC, Variable, index_spec};
-pub(crate) use volume::{Projection, Volume};
+pub use service_account::{ServiceAccount, ServiceAccountLookup};
+pub(crate) use spec::{Container, Mount, PodSpec, SPEC, Variable, index_spec};
+pub(crate) use volume::{Holds, Projection, Volume};
 pub(crate) use workload::Workload;
 pub use workload::pod_template_path;

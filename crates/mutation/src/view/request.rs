@@ -6,10 +6,9 @@ use super::metadata::METADATA;
 use super::pod::POD;
 use azwi_json::{JsonValue, Shape, TypeError};
 
-/// An `AdmissionRequest` of `admission.k8s.io/v1` or `v1beta1`. What is not named here is ignored.
+/// An `AdmissionRequest` of `admission.k8s.io/v1` or `v1beta1`. Other fields are ignored.
 #[derive(Debug)]
 pub struct AdmissionRequest<'a> {
-    /// The request's id.
     pub uid: Cow<'a, str>,
     /// Namespace of the object.
     pub namespace: Cow<'a, str>,
@@ -17,14 +16,14 @@ pub struct AdmissionRequest<'a> {
     pub group: Cow<'a, str>,
     /// Kind of the object, for example `Pod`.
     pub kind: Cow<'a, str>,
-    /// The object; none for a DELETE.
+    /// The object; `None` for a DELETE.
     pub object: Option<JsonValue<'a>>,
     operation: Cow<'a, str>,
     sub_resource: Cow<'a, str>,
     resource: (Cow<'a, str>, Cow<'a, str>),
 }
 
-/// What is read of a pod or of a workload object. Its kind may come after it in the text.
+/// The parts of a pod or workload object to index. Its kind may come after it in the text.
 static OBJECT: Shape = Shape::Object(&[
     ("apiVersion", &Shape::Leaf),
     ("kind", &Shape::Leaf),
@@ -44,7 +43,7 @@ static GROUP_AND_NAME: Shape =
     Shape::Object(&[("group", &Shape::Leaf), ("kind", &Shape::Leaf), ("resource", &Shape::Leaf)]);
 
 impl<'a> AdmissionRequest<'a> {
-    /// What has to be indexed of a request.
+    /// The parts of a request to index.
     pub const SHAPE: &'static Shape = &Shape::Object(&[
         ("uid", &Shape::Leaf),
         ("namespace", &Shape::Leaf),
@@ -58,7 +57,7 @@ impl<'a> AdmissionRequest<'a> {
     /// Reads a request.
     ///
     /// # Errors
-    /// One sentence that names the path of the field that has the wrong type.
+    /// One sentence that names the path of the field with the wrong type.
     pub fn read(request: JsonValue<'a>) -> Result<Self, String> {
         let read = |request: JsonValue<'a>| {
             let request = request.object()?;
@@ -84,7 +83,7 @@ impl<'a> AdmissionRequest<'a> {
         read(request).map_err(|error: TypeError<'_>| error.sentence("admission request", request))
     }
 
-    /// The request that an API server makes of the creation of this pod.
+    /// The request that an API server would send to create this pod.
     pub fn pod_creation(namespace: &'a str, pod: JsonValue<'a>) -> Self {
         Self {
             uid: Cow::default(),
@@ -108,7 +107,6 @@ impl<'a> AdmissionRequest<'a> {
         self.operation == "UPDATE" && self.sub_resource.is_empty()
     }
 
-    /// Whether the request is about pods.
     pub fn is_about_pods(&self) -> bool {
         let (group, resource) = &self.resource;
         self.group.is_empty() && self.kind == "Pod" && group.is_empty() && resource == "pods"

@@ -1,10 +1,10 @@
-//! How many elements the lists of a pod may have.
+//! Length limits for the lists of a pod.
 
 use azwi_json::{JsonValue, TypeError};
 
 use crate::bounds::{MOST_CONTAINERS, MOST_MOUNTS, MOST_SOURCES, MOST_VARIABLES, MOST_VOLUMES};
 
-/// How many elements the lists of a pod may still have.
+/// Remaining number of elements for the lists of a pod.
 pub(super) struct Room {
     pub containers: usize,
     pub volumes: usize,
@@ -23,7 +23,7 @@ impl Room {
     };
 }
 
-/// Takes the list under `key` off what there is room for; `expected` says how much that was.
+/// Subtracts the length of the list under `key` from the room; `expected` describes the limit in errors.
 pub(super) fn take_room<'a>(
     parent: JsonValue<'a>,
     key: &str,

@@ -1,15 +1,16 @@
-//! What is read from a pod's service account: its label and its annotations.
+//! The parts of a pod's service account that are read: its label and its annotations.
 
-use super::metadata::{METADATA, PrefixedEntries};
-use crate::bounds::{LONGEST_IDENTITY, MOST_REQUEST_VALUES};
+use super::metadata::{KeyKind, METADATA, PrefixedEntries};
+use crate::bounds::{LONGEST_IDENTITY, LONGEST_KEY_NAME, MOST_REQUEST_VALUES};
 use crate::names::{
-    CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE, TENANT_ID_ANNOTATION, TOKEN_EXPIRATION_ANNOTATION,
+    ANNOTATION_PREFIX, CLIENT_ID_ANNOTATION, OPT_IN_LABEL, OPT_IN_VALUE, TENANT_ID_ANNOTATION,
+    TOKEN_EXPIRATION_ANNOTATION,
 };
 use azwi_json::{JsonText, JsonValue, Shape, TypeError};
 
-/// The part of a `ServiceAccount` that decides about its pods.
+/// The part of a `ServiceAccount` that affects its pods.
 ///
-/// Absent and empty differ for `tenant_id` only: an empty annotation suppresses `AZURE_TENANT_ID`.
+/// Absent and empty differ only for `tenant_id`: an empty annotation suppresses `AZURE_TENANT_ID`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceAccount {
     /// Value of the label `azure.workload.identity/use`.
@@ -20,25 +21,24 @@ pub struct ServiceAccount {
     pub tenant_id: Option<Box<str>>,
     /// Annotation `azure.workload.identity/service-account-token-expiration`.
     pub token_expiration: Option<Box<str>>,
-    /// What stands where nothing reads it.
-    pub misplaced: MisplacedKeys,
+    /// Keys with the project's prefix that are never read: misspelled, or in the wrong place.
+    pub(crate) unread: Box<[UnreadKey]>,
 }
 
-/// Labels written as annotations and the other way round.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MisplacedKeys {
-    /// The opt-in label, written as an annotation.
-    pub opt_in_as_annotation: bool,
-    /// The client id, written as a label.
-    pub client_id_as_label: bool,
+/// A service account key that is never read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnreadKey {
+    pub kind: KeyKind,
+    /// The whole key, truncated to the maximum length of keys.
+    pub key: Box<str>,
 }
 
-/// The result of a lookup.
+/// Maximum number of such keys per service account, because caches store them too.
+const MOST_UNREAD: usize = 4;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceAccountLookup {
-    /// It exists.
     Found(ServiceAccount),
-    /// It does not exist.
     Missing,
     /// It could not be read, for this reason.
     Failed(String),
@@ -51,11 +51,18 @@ impl ServiceAccount {
         annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
         let mut account = Self::default();
+        let mut unread = Vec::new();
+        let mut note = |kind, key: &str| {
+            if key.starts_with(ANNOTATION_PREFIX) && unread.len() < MOST_UNREAD {
+                let longest = ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME;
+                let key = key.get(..key.floor_char_boundary(longest)).unwrap_or(key);
+                unread.push(UnreadKey { kind, key: key.into() });
+            }
+        };
         for (key, value) in labels {
             match key {
                 OPT_IN_LABEL => account.opt_in_label = Some(kept(value)),
-                CLIENT_ID_ANNOTATION => account.misplaced.client_id_as_label = true,
-                _ => {}
+                _ => note(KeyKind::Label, key),
             }
         }
         for (key, value) in annotations {
@@ -63,14 +70,14 @@ impl ServiceAccount {
                 CLIENT_ID_ANNOTATION => account.client_id = Some(kept(value)),
                 TENANT_ID_ANNOTATION => account.tenant_id = Some(kept(value)),
                 TOKEN_EXPIRATION_ANNOTATION => account.token_expiration = Some(kept(value)),
-                OPT_IN_LABEL => account.misplaced.opt_in_as_annotation = true,
-                _ => {}
+                _ => note(KeyKind::Annotation, key),
             }
         }
+        account.unread = unread.into();
         account
     }
 
-    /// The annotations whose text ends up in pods, by key.
+    /// The annotations whose text is copied into pods, by key.
     pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let annotations = [(CLIENT_ID_ANNOTATION, &self.client_id), (TENANT_ID_ANNOTATION, &self.tenant_id)];
         annotations.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)))
@@ -81,15 +88,33 @@ impl ServiceAccount {
         self.opt_in_label.as_deref() == Some(OPT_IN_VALUE)
     }
 
-    /// The client id, empty when there is none.
+    /// The client id, empty if there is none.
     pub fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn unread_keys(&self) -> impl Iterator<Item = (KeyKind, &str)> {
+        self.unread.iter().map(|unread| (unread.kind, &*unread.key))
+    }
+
+    /// Whether this key is among the unread ones.
+    pub(crate) fn has_unread(&self, kind: KeyKind, key: &str) -> bool {
+        self.unread.iter().any(|unread| unread.kind == kind && &*unread.key == key)
+    }
+
+    /// Memory besides the struct itself, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let texts = [&self.opt_in_label, &self.client_id, &self.tenant_id, &self.token_expiration];
+        let texts = texts.into_iter().flatten().chain(self.unread.iter().map(|unread| &unread.key));
+        // The allocator adds about a word to each.
+        let texts: usize = texts.map(|text| text.len() + size_of::<usize>()).sum();
+        texts + size_of_val(&*self.unread)
     }
 
     /// Reads a `ServiceAccount` manifest.
     ///
     /// # Errors
-    /// One sentence that names the path of the field that has the wrong type.
+    /// One sentence that names the path of the field with the wrong type.
     pub fn read<'a>(manifest: JsonValue<'a>) -> Result<Self, String> {
         let read = |manifest: JsonValue<'a>| {
             let Some(metadata) = manifest.object()?.optional_object("metadata")? else {
@@ -105,16 +130,16 @@ impl ServiceAccount {
     /// Reads the JSON text of a `ServiceAccount` manifest, or of its metadata alone.
     ///
     /// # Errors
-    /// The text is not JSON, or as [`ServiceAccount::read`].
+    /// The text is not JSON, or see [`ServiceAccount::read`].
     pub fn from_json(text: &str) -> Result<Self, String> {
         Self::read(JsonText::parse_shaped(text, &MANIFEST, MOST_REQUEST_VALUES)?.root())
     }
 }
 
-/// As much of a text as tells that it is too long: caches keep these.
+/// Keeps just enough of a text to show that it is too long, because caches store these.
 fn kept(value: &str) -> Box<str> {
     value.get(..value.floor_char_boundary(LONGEST_IDENTITY + 4)).unwrap_or(value).into()
 }
 
-/// What has to be indexed of a `ServiceAccount` manifest.
+/// The parts of a `ServiceAccount` manifest to index.
 static MANIFEST: Shape = Shape::Object(&[("metadata", &METADATA)]);

@@ -1,6 +1,6 @@
-//! The spec of a pod that is opted in.
+//! The spec of an opted-in pod.
 //!
-//! A field that is absent and one that is `null` mean the same, as they do to the API server.
+//! As in the API server, an absent field and a `null` field mean the same.
 
 use std::borrow::Cow;
 
@@ -11,17 +11,34 @@ use super::room::{Room, take_room};
 use super::volume::{VOLUME, Volume};
 use crate::bounds::MOST_SPEC_VALUES;
 use crate::denial::Denial;
+use crate::names::{OLD_OS_NODE_LABEL, OS_NODE_LABEL};
 
-/// What is read of the spec of a pod that is opted in.
+/// The parts of an opted-in pod's spec to index.
 pub(crate) static SPEC: Shape = Shape::Object(&[
     ("serviceAccountName", &Shape::Leaf),
     ("serviceAccount", &Shape::Leaf),
     ("hostNetwork", &Shape::Leaf),
     ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
+    ("nodeSelector", &Shape::Object(&[(OS_NODE_LABEL, &Shape::Leaf), (OLD_OS_NODE_LABEL, &Shape::Leaf)])),
+    ("affinity", &Shape::Object(&[("nodeAffinity", &Shape::Object(&[(REQUIRED_AFFINITY, &AFFINITY)]))])),
     ("initContainers", &Shape::List(&CONTAINER)),
     ("containers", &Shape::List(&CONTAINER)),
     ("volumes", &Shape::List(&VOLUME)),
 ]);
+
+const REQUIRED_AFFINITY: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
+static AFFINITY: Shape = Shape::Object(&[(
+    "nodeSelectorTerms",
+    &Shape::List(&Shape::Object(&[(
+        "matchExpressions",
+        &Shape::List(&Shape::Object(&[
+            ("key", &Shape::Leaf),
+            ("operator", &Shape::Leaf),
+            ("values", &Shape::List(&Shape::Leaf)),
+        ])),
+    )])),
+)]);
 
 static CONTAINER: Shape = Shape::Object(&[
     ("name", &Shape::Leaf),
@@ -50,36 +67,32 @@ pub(crate) struct PodSpec<'a> {
     pub init_containers: Vec<Container<'a>>,
     pub containers: Vec<Container<'a>>,
     pub volumes: Vec<Volume<'a>>,
+    value: Option<JsonValue<'a>>,
 }
 
 /// A container or init container.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
-    /// The container's name.
     pub name: Cow<'a, str>,
-    // As they stand in the index: views of all of them would take many times their text.
+    // Kept as index positions: views of all of them would take many times their text.
     env: Option<JsonValue<'a>>,
     volume_mounts: Option<JsonValue<'a>>,
 }
 
-/// Iterator over the environment variables of a container.
 #[derive(Debug)]
 pub(crate) struct Variables<'a>(Option<Inner<'a>>);
 
-/// Iterator over the volume mounts of a container.
 #[derive(Debug)]
 pub(crate) struct Mounts<'a>(Option<Inner<'a>>);
 
-/// An environment variable of a container.
 #[derive(Debug)]
 pub(crate) struct Variable<'a> {
-    // As they stand in the text, since ten thousand of them may be nothing but escapes.
+    // Kept undecoded, since ten thousand of them may consist only of escapes.
     name: Option<JsonValue<'a>>,
     literal: Option<JsonValue<'a>>,
     has_source: bool,
 }
 
-/// A volume mount of a container.
 #[derive(Debug)]
 pub(crate) struct Mount<'a> {
     volume: Option<JsonValue<'a>>,
@@ -88,10 +101,10 @@ pub(crate) struct Mount<'a> {
     is_whole_volume: bool,
 }
 
-/// Indexes the spec of a pod; none if it has none.
+/// Indexes the spec of a pod; returns `None` if it has none.
 ///
 /// # Errors
-/// The spec is no object, or too large.
+/// The spec is not an object, or is too large.
 pub(crate) fn index_spec<'a>(pod: &PodHead<'a>) -> Result<Option<JsonText<'a>>, Denial> {
     let Some(spec) = pod.spec() else { return Ok(None) };
     let spec = spec.object().map_err(|error| denial(pod, &error, spec))?;
@@ -104,17 +117,17 @@ fn denial(pod: &PodHead<'_>, error: &TypeError<'_>, spec: JsonValue<'_>) -> Deni
 }
 
 impl<'a> PodSpec<'a> {
-    /// Reads the spec that [`index_spec`] has indexed; a pod without one has an empty spec.
+    /// Reads the spec indexed by [`index_spec`]; a pod without one has an empty spec.
     ///
     /// # Errors
-    /// A denial with the path of the field that has the wrong type or is beyond a bound.
+    /// A denial with the path of the field that has the wrong type or exceeds a bound.
     pub(crate) fn read(pod: &PodHead<'_>, spec: Option<&'a JsonText<'a>>) -> Result<Self, Denial> {
         let Some(spec) = spec.map(JsonText::root) else { return Ok(Self::default()) };
         Self::of(spec).map_err(|error| denial(pod, &error, spec))
     }
 
     fn of(spec: JsonValue<'a>) -> Result<Self, TypeError<'a>> {
-        // Their values were read with the head, which says nothing of their types.
+        // Their values were read with the head, which does not check their types.
         for key in ["serviceAccountName", "serviceAccount"] {
             spec.get(key).map(JsonValue::string).transpose()?;
         }
@@ -128,12 +141,14 @@ impl<'a> PodSpec<'a> {
             init_containers: Container::read_all(spec, "initContainers", &mut room)?,
             containers: Container::read_all(spec, "containers", &mut room)?,
             volumes: Volume::read_all(spec, &mut room)?,
+            value: Some(spec),
         })
     }
 
-    /// Whether the pod says that it runs on Windows.
+    /// Whether the pod runs on Windows according to its OS, node selector or node affinity.
     pub(crate) fn is_windows(&self) -> bool {
-        self.os_name == "windows"
+        self.os_name == WINDOWS
+            || self.value.is_some_and(|spec| selects_windows(spec) || requires_windows(spec))
     }
 
     /// Whether a container or init container has this name.
@@ -141,6 +156,40 @@ impl<'a> PodSpec<'a> {
         let is_in = |containers: &[Container<'_>]| containers.iter().any(|container| container.name == name);
         is_in(&self.init_containers) || is_in(&self.containers)
     }
+}
+
+const WINDOWS: &str = "windows";
+
+fn is_os_label(key: JsonValue<'_>) -> bool {
+    key.is_text(OS_NODE_LABEL) || key.is_text(OLD_OS_NODE_LABEL)
+}
+
+fn selects_windows(spec: JsonValue<'_>) -> bool {
+    let Some(selector) = spec.get("nodeSelector") else { return false };
+    [OS_NODE_LABEL, OLD_OS_NODE_LABEL]
+        .into_iter()
+        .any(|label| selector.get(label).is_some_and(|os| os.is_text(WINDOWS)))
+}
+
+/// Whether each of the terms, any of which is enough for a node, allows only Windows. The API server handles values of
+/// the wrong type.
+fn requires_windows(spec: JsonValue<'_>) -> bool {
+    let affinity = spec.get("affinity").and_then(|affinity| affinity.get("nodeAffinity"));
+    let required = affinity.and_then(|affinity| affinity.get(REQUIRED_AFFINITY));
+    let Some(terms) = required.and_then(|required| required.get("nodeSelectorTerms")) else { return false };
+    !terms.is_empty() && terms.elements().all(term_leaves_windows)
+}
+
+fn term_leaves_windows(term: JsonValue<'_>) -> bool {
+    term.get("matchExpressions").is_some_and(|expressions| expressions.elements().any(leaves_windows))
+}
+
+fn leaves_windows(expression: JsonValue<'_>) -> bool {
+    let Some(values) = expression.get("values").filter(|values| !values.is_empty()) else { return false };
+    let is_operator = |name| expression.get("operator").is_some_and(|operator| operator.is_text(name));
+    expression.get("key").is_some_and(is_os_label)
+        && ((is_operator("In") && values.elements().all(|value| value.is_text(WINDOWS)))
+            || (is_operator("NotIn") && values.elements().any(|value| value.is_text("linux"))))
 }
 
 impl<'a> Container<'a> {
@@ -179,7 +228,7 @@ impl<'a> Container<'a> {
         Variables(self.env.map(JsonValue::elements))
     }
 
-    /// Whether there is no list of environment variables, or an empty one.
+    /// Whether the list of environment variables is missing or empty.
     pub(crate) fn has_no_env(&self) -> bool {
         self.env.is_none_or(|env| env.is_empty())
     }
@@ -189,13 +238,13 @@ impl<'a> Container<'a> {
         Mounts(self.volume_mounts.map(JsonValue::elements))
     }
 
-    /// Whether there is no list of volume mounts, or an empty one.
+    /// Whether the list of volume mounts is missing or empty.
     pub(crate) fn has_no_volume_mounts(&self) -> bool {
         self.volume_mounts.is_none_or(|mounts| mounts.is_empty())
     }
 }
 
-// All were read once already, without an error, so none is left out here.
+// All were already read once without an error, so none is skipped here.
 impl<'a> Iterator for Variables<'a> {
     type Item = Variable<'a>;
 
@@ -221,12 +270,11 @@ impl<'a> Variable<'a> {
         })
     }
 
-    /// Whether the variable has this name.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.name.is_some_and(|own| own.is_text(name))
     }
 
-    /// The variable's literal value, if it is short, and empty when it has none; `None` when the value comes from elsewhere.
+    /// The variable's literal value if it is short, empty if it has none; `None` if the value comes from elsewhere.
     pub(crate) fn short_value(&self) -> Option<Cow<'a, str>> {
         if self.has_source {
             return None;
@@ -234,7 +282,12 @@ impl<'a> Variable<'a> {
         Some(self.literal.and_then(|value| value.short_text().ok()).unwrap_or_default())
     }
 
-    /// Whether the variable has a literal value that is not this one.
+    /// Whether the variable has a value: a non-empty literal, or one from elsewhere.
+    pub(crate) fn has_value(&self) -> bool {
+        self.has_source || self.literal.is_some_and(|literal| !literal.is_text(""))
+    }
+
+    /// Whether the variable has a different literal value.
     pub(crate) fn has_other_value_than(&self, value: &str) -> bool {
         !self.has_source && !self.literal.map_or(value.is_empty(), |literal| literal.is_text(value))
     }
@@ -252,7 +305,7 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// Whether the volume of this name is mounted.
+    /// Whether it mounts the volume with this name.
     pub(crate) fn is_of(&self, volume: &str) -> bool {
         self.volume.map_or(volume.is_empty(), |name| name.is_text(volume))
     }
@@ -262,9 +315,14 @@ impl<'a> Mount<'a> {
         self.volume.and_then(|name| name.short_text().ok()).unwrap_or_default()
     }
 
-    /// Where it is mounted, if that is short.
+    /// The mount path, if it is short.
     pub(crate) fn path(&self) -> Cow<'a, str> {
         self.path.and_then(|path| path.short_text().ok()).unwrap_or_default()
+    }
+
+    /// Whether the mount itself is read-only, regardless of the volume.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whether this is a plain read-only mount of a whole volume at `path`.

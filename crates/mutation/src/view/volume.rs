@@ -1,4 +1,4 @@
-//! The volumes of a pod that is opted in, as far as they may be token volumes.
+//! The volumes of an opted-in pod, for finding token volumes.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,18 @@ use super::room::{Room, take_room};
 pub(super) static VOLUME: Shape = Shape::OpenObject(&[
     ("name", &Shape::Leaf),
     ("projected", &Shape::Object(&[("defaultMode", &Shape::Leaf), ("sources", &Shape::List(&SOURCE))])),
+    ("secret", &ITEMS),
+    ("configMap", &ITEMS),
+    ("downwardAPI", &ITEMS),
+    ("emptyDir", &Shape::Leaf),
+    ("gitRepo", &Shape::Leaf),
+    ("image", &Shape::Leaf),
+    ("persistentVolumeClaim", &READ_ONLY),
+    ("csi", &READ_ONLY),
+    ("nfs", &READ_ONLY),
 ]);
 
-static SOURCE: Shape = Shape::Object(&[
+static SOURCE: Shape = Shape::OpenObject(&[
     (
         "serviceAccountToken",
         &Shape::Object(&[
@@ -22,23 +31,60 @@ static SOURCE: Shape = Shape::Object(&[
     ),
     ("configMap", &Shape::Whole),
     ("clusterTrustBundle", &Shape::Whole),
+    ("secret", &ITEMS),
+    ("downwardAPI", &ITEMS),
+    (
+        "podCertificate",
+        &Shape::Object(&[
+            ("keyPath", &Shape::Leaf),
+            ("certificateChainPath", &Shape::Leaf),
+            ("credentialBundlePath", &Shape::Leaf),
+        ]),
+    ),
 ]);
 
-/// A volume of the pod.
+static ITEMS: Shape = Shape::Object(&[("items", &Shape::List(&Shape::Object(&[("path", &Shape::Leaf)])))]);
+
+static READ_ONLY: Shape = Shape::Object(&[("readOnly", &Shape::Leaf)]);
+
 #[derive(Debug)]
 pub(crate) struct Volume<'a> {
-    /// The volume's name.
     pub name: Cow<'a, str>,
-    /// What a projected volume projects.
+    /// Contents of a projected volume.
     pub projected: Option<Projected<'a>>,
-    /// Whether the volume has other fields than these two.
+    /// Whether the volume has fields other than these two.
     pub has_other_fields: bool,
+    value: JsonValue<'a>,
 }
 
-/// A projected volume.
+/// Whether a volume contains a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// According to the pod's spec.
+    Yes,
+    /// Depends on something else: the keys of a Secret, a driver, or the content of a disk.
+    Perhaps,
+    /// According to the pod's spec.
+    No,
+}
+
+impl Holds {
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
+            (Self::Perhaps, _) | (_, Self::Perhaps) => Self::Perhaps,
+            (Self::No, Self::No) => Self::No,
+        }
+    }
+
+    fn known(is_there: bool) -> Self {
+        if is_there { Self::Yes } else { Self::No }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Projected<'a> {
-    /// File mode, where the volume says one.
+    /// File mode, if the volume sets one.
     pub default_mode: Option<i64>,
     /// The sources, in order.
     pub sources: Vec<Projection<'a>>,
@@ -47,22 +93,21 @@ pub(crate) struct Projected<'a> {
 /// One source of a projected volume.
 #[derive(Debug)]
 pub(crate) struct Projection<'a> {
-    /// The service account token, if that is what the source is.
+    /// The service account token, if this is one.
     pub token: Option<ProjectedToken<'a>>,
-    /// The `ConfigMap`, if that is what the source is.
+    /// The `ConfigMap`, if this is one.
     pub config_map: Option<JsonValue<'a>>,
-    /// The cluster trust bundle, if that is what the source is.
+    /// The cluster trust bundle, if this is one.
     pub cluster_trust_bundle: Option<JsonValue<'a>>,
 }
 
 /// A projected service account token.
 #[derive(Debug)]
 pub(crate) struct ProjectedToken<'a> {
-    /// Audience of the token.
     pub audience: Cow<'a, str>,
-    /// Life of the token in seconds.
+    /// Lifetime of the token in seconds.
     pub expiration_seconds: Option<i64>,
-    /// File name below the mount.
+    /// File name relative to the mount.
     pub path: Cow<'a, str>,
 }
 
@@ -87,13 +132,55 @@ impl<'a> Volume<'a> {
                 None => None,
             },
             has_other_fields: volume.has_others_than(&["name", "projected"]),
+            value: volume,
         })
+    }
+
+    /// What the volume is made of: the name of its other field, `emptyDir` if there is none, as the API server has it.
+    pub(crate) fn kind(&self) -> Cow<'a, str> {
+        self.sources().next().map_or(Cow::Borrowed("emptyDir"), |(kind, _)| kind)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (Cow<'a, str>, JsonValue<'a>)> {
+        self.value.members().filter(|(key, value)| key != "name" && !value.is_null())
+    }
+
+    /// Whether the file `path` is in the volume.
+    pub(crate) fn holds(&self, path: &str) -> Holds {
+        self.holds_file(&|file| file.is_text(path))
+    }
+
+    fn holds_file(&self, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
+        // The API server accepts one source only; with more of them, their order must not matter.
+        self.sources().fold(Holds::No, |holds, (kind, source)| {
+            holds.or(match &*kind {
+                "projected" => projected_holds(source, is_wanted),
+                "downwardAPI" | "secret" | "configMap" => source_holds(&kind, source, is_wanted),
+                "emptyDir" | "gitRepo" | "image" => Holds::No,
+                _ => Holds::Perhaps,
+            })
+        })
+    }
+
+    /// Whether the volume is read-only, even for mount point folders, and has no folders of its own.
+    pub(crate) fn takes_no_mount_points(&self) -> bool {
+        let is_read_only = self.sources().any(|(kind, source)| {
+            matches!(&*kind, "secret" | "configMap" | "downwardAPI" | "projected" | "image")
+                || source.get("readOnly").is_some_and(|flag| flag.raw() == "true")
+        });
+        let is_in_folder = |file: JsonValue<'_>| file.raw().contains('/');
+        is_read_only && self.holds_file(&is_in_folder) != Holds::Yes
+    }
+
+    /// The service account token that the volume projects to the file `path`.
+    pub(crate) fn token_at(&self, path: &str) -> Option<&ProjectedToken<'a>> {
+        let sources = self.projected.iter().flat_map(|projected| &projected.sources);
+        sources.filter_map(|source| source.token.as_ref()).find(|token| token.path == path)
     }
 
     /// Whether the volume projects a service account token to the file `path`.
     pub(crate) fn projects_token_to(&self, path: &str) -> bool {
-        let sources = self.projected.iter().flat_map(|projected| &projected.sources);
-        sources.filter_map(|source| source.token.as_ref()).any(|token| token.path == path)
+        self.token_at(path).is_some()
     }
 }
 
@@ -129,5 +216,33 @@ impl<'a> Projection<'a> {
             config_map: source.optional_object("configMap")?,
             cluster_trust_bundle: source.optional_object("clusterTrustBundle")?,
         })
+    }
+}
+
+/// Whether a file is among those of a projected volume.
+fn projected_holds(projected: JsonValue<'_>, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
+    let mut holds = Holds::No;
+    if let Some(sources) = projected.get("sources") {
+        for (kind, source) in sources.elements().flat_map(JsonValue::members) {
+            holds = holds.or(source_holds(&kind, source, is_wanted));
+        }
+    }
+    holds
+}
+
+/// Whether one source of a projected volume, or a volume of that kind, contains a file.
+fn source_holds(kind: &str, source: JsonValue<'_>, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
+    let is_at = |key| source.get(key).is_some_and(is_wanted);
+    let items = || source.get("items").into_iter().flat_map(JsonValue::elements);
+    let is_item = || items().any(|item| item.get("path").is_some_and(is_wanted));
+    match kind {
+        "serviceAccountToken" | "clusterTrustBundle" => Holds::known(is_at("path")),
+        "podCertificate" => {
+            Holds::known(["keyPath", "certificateChainPath", "credentialBundlePath"].into_iter().any(is_at))
+        }
+        "downwardAPI" => Holds::known(is_item()),
+        // Without a list, all keys are projected.
+        "secret" | "configMap" if items().next().is_some() => Holds::known(is_item()),
+        _ => Holds::Perhaps,
     }
 }

@@ -1,11 +1,11 @@
-//! Pod templates of workload objects. Whoever applies the object gets the warnings that its pods would get.
+//! Pod templates of workload objects. The user who applies the object gets the warnings that its pods would get.
 
 use azwi_json::{JsonValue, printable};
 
 use super::request::AdmissionRequest;
 use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
 
-/// Path of the pod template in a kind of workload object, by the API group of that kind; `None` if the kind has none.
+/// Path of the pod template for a kind of workload object and its API group; `None` if the kind has none.
 pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
     match (group, kind) {
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
@@ -16,24 +16,23 @@ pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
-/// A workload object and the pod template in it.
+/// A workload object and its pod template.
 #[derive(Debug)]
 pub(crate) struct Workload<'a> {
-    /// The object for a message, for example `Deployment web`.
+    /// The object in a message, for example `Deployment web`.
     pub subject: String,
-    /// Its pods for a message, for example `pods of Deployment web`.
+    /// Its pods in a message, for example `pods of Deployment web`.
     pub pods: String,
     /// Path of the pod template, for a message.
     pub template_path: &'static str,
-    /// The pod template.
     pub template: JsonValue<'a>,
-    /// Whether the object itself carries the opt-in label with the value that counts.
+    /// Whether the object itself has the opt-in label with the value that counts.
     pub has_opt_in_label: bool,
 }
 
 impl<'a> Workload<'a> {
-    /// Finds the pod template in the object of a request; none for other kinds, for objects without a template, and
-    /// for objects so wrong that the API server will refuse them.
+    /// Finds the pod template in the object of a request; returns `None` for other kinds, objects without a template,
+    /// and objects so invalid that the API server will reject them.
     pub(crate) fn of(request: &AdmissionRequest<'a>) -> Option<Self> {
         let path = pod_template_path(&request.group, &request.kind)?;
         let object = request.object?;

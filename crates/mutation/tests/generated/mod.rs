@@ -1,4 +1,4 @@
-//! Generated pods, as text: keys in any order, numbers in any spelling, fields that no Kubernetes version knows.
+//! Generated pods, as text: keys in any order, numbers in any format, fields unknown to all Kubernetes versions.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,9 +7,8 @@ use proptest::sample::select;
 /// JSON whose key order and scalar texts are part of the value.
 #[derive(Debug, Clone)]
 pub(crate) enum Tree {
-    /// A scalar as it is written.
+    /// A scalar as written.
     Scalar(String),
-    /// An array.
     List(Vec<Tree>),
     /// An object, keys in order.
     Object(Vec<(&'static str, Tree)>),
@@ -43,7 +42,7 @@ fn scalar(texts: &'static [&'static str]) -> impl Strategy<Value = Tree> {
     select(texts).prop_map(|text| Tree::Scalar(text.to_owned()))
 }
 
-/// What no version of the API knows, so that nothing can be assumed of it.
+/// A value unknown to all API versions, so that nothing can be assumed about it.
 fn unknown() -> BoxedStrategy<Tree> {
     let leaf = scalar(&["null", "true", "1e2", "1.50", "9007199254740993", "-0", r#""\u00e9\/""#, "\"\""]);
     leaf.prop_recursive(2, 8, 3, |inner| {
@@ -69,17 +68,17 @@ fn object(fields: Vec<(&'static str, BoxedStrategy<Option<Tree>>)>) -> BoxedStra
         .boxed()
 }
 
-/// A field that is there.
+/// A field that is always present.
 fn always(value: impl Strategy<Value = Tree> + 'static) -> BoxedStrategy<Option<Tree>> {
     value.prop_map(Some).boxed()
 }
 
-/// A field that is there one time in `1 / probability`.
+/// A field that is present one time in `1 / probability`.
 fn rarely(probability: f64, value: impl Strategy<Value = Tree> + 'static) -> BoxedStrategy<Option<Tree>> {
     proptest::option::weighted(probability, value).boxed()
 }
 
-/// Names under which this software mounts and stores its volume, and others.
+/// Volume names that this software uses, and others.
 const VOLUME_NAMES: &[&str] = &[
     "azure-identity-token",
     "azure-workload-identity-reserved-f19ff678f2cb1dbea8d2f468a5897c",
@@ -202,7 +201,7 @@ fn annotations() -> BoxedStrategy<Tree> {
     ])
 }
 
-/// Pods that the API's own type accepts, of every shape that the mutation looks at.
+/// Pods that the API's own type accepts, in every shape that the mutation reads.
 pub(crate) fn pod() -> BoxedStrategy<Tree> {
     let labels = any_of(&["true", "false", "True"])
         .prop_map(|value| Tree::Object(vec![("azure.workload.identity/use", value), ("app", string("x"))]));
@@ -235,7 +234,7 @@ pub(crate) fn pod() -> BoxedStrategy<Tree> {
     ])
 }
 
-/// Keys that are read, so that values of every type get into every place.
+/// Keys that are read, so that values of every type appear in every place.
 const KEYS: &[&str] = &[
     "metadata",
     "spec",
@@ -269,7 +268,7 @@ const KEYS: &[&str] = &[
     "expirationSeconds",
 ];
 
-/// Any JSON at all.
+/// Any JSON.
 pub(crate) fn any_json() -> BoxedStrategy<serde_json::Value> {
     use serde_json::Value;
     let leaf = prop_oneof![

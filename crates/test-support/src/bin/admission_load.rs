@@ -1,4 +1,4 @@
-//! Asks a cluster for labelled pods at an even pace, and counts those that it does not get.
+//! Creates labelled pods in a cluster at an even pace, and counts failures.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 /// Creates labelled pods (dry run on the server) and counts failures; pods without a client id count as failed.
 ///
-/// Exits with 1 when one failed.
+/// Exits with 1 if one failed.
 #[derive(Parser)]
 #[command(name = "admission_load")]
 struct Arguments {
@@ -24,10 +24,10 @@ struct Arguments {
     /// Service account of the pods; it must have a client id.
     #[arg(long)]
     service_account: String,
-    /// Creations a second.
+    /// Creations per second.
     #[arg(long, default_value_t = 40)]
     rate: u32,
-    /// For how long.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
 }

@@ -10,23 +10,23 @@ use clap::Parser;
 use serde_json::Value;
 use test_support::api_server::ApiServer;
 
-/// Serves service accounts on the loopback until it is ended, and writes a kubeconfig that leads there.
+/// Serves service accounts on the loopback until it is killed, and writes a kubeconfig for it.
 #[derive(Parser)]
 #[command(name = "api_server")]
 struct Arguments {
-    /// Service accounts in YAML or JSON, one or several documents.
+    /// Service accounts in YAML or JSON, one or more documents.
     #[arg(long)]
     service_accounts: PathBuf,
-    /// Name of service accounts that nobody may read; may be given again.
+    /// Name of service accounts that nobody may read; can be repeated.
     #[arg(long)]
     forbidden: Vec<String>,
-    /// Name of service accounts whose readers wait for `--pause`; may be given again.
+    /// Name of service accounts whose reads are delayed by `--pause`; can be repeated.
     #[arg(long)]
     slow: Vec<String>,
-    /// How many milliseconds the readers of slow ones wait.
+    /// Delay of slow reads in milliseconds.
     #[arg(long, default_value_t = 4000)]
     pause: u64,
-    /// Where to write the kubeconfig; it appears when requests are answered.
+    /// Path of the kubeconfig to write; it appears once requests are answered.
     #[arg(long)]
     kubeconfig: PathBuf,
 }

@@ -1,7 +1,8 @@
 //! The certificate authority that signs the replicas' certificates: pure decisions, no I/O.
 //!
-//! A change of authority has two steps, so that callers trust the new one before anybody shows a certificate of it, and
-//! the old one while somebody still does: `next` joins the bundle, then takes over, and the old one stays as `previous`.
+//! An authority is replaced in two steps, so that callers trust the new one before any replica presents a certificate
+//! from it, and trust the old one as long as any replica still does: `next` joins the bundle, then takes over, and the
+//! old one stays as `previous`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,35 +19,33 @@ use time::OffsetDateTime;
 use super::certificate::{AUTHORITY_NAME, BACKDATED, Certificate};
 use super::{CertificateError, ServingCertificate};
 
-/// How many older authorities stay trusted. Replicas whose clocks are years apart would go on making new ones.
+/// Maximum number of older authorities that stay trusted. Replicas whose clocks are years apart would keep making new
+/// ones.
 const MOST_PREVIOUS: usize = 8;
 
-/// How long things last.
 #[derive(Debug, Clone, Copy)]
 pub struct Lifetimes {
-    /// An authority.
     pub authority: Duration,
-    /// A replica's certificate.
     pub leaf: Duration,
     /// How long an authority is in the bundle before it signs.
     pub overlap: Duration,
 }
 
-/// What callers trust, entry by entry of the webhook configuration.
+/// Certificates that callers trust, per entry of the webhook configuration.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// None where the configuration could not be read.
+    /// `None` if the configuration could not be read.
     entries: Option<Vec<Vec<Certificate>>>,
 }
 
 impl Trust {
-    /// Reads the bundle of each entry; what is no certificate is trusted by nobody.
+    /// Reads the bundle of each entry and ignores everything that is not a certificate.
     pub fn of<'a>(bundles: impl Iterator<Item = &'a [u8]>) -> Self {
         let entries = bundles.map(|bundle| Certificate::all_in(&String::from_utf8_lossy(bundle)));
         Self { entries: Some(entries.collect()) }
     }
 
-    /// Whether every entry has this certificate.
+    /// Whether every entry contains this certificate.
     pub fn has(&self, certificate: &Certificate) -> bool {
         self.entries.as_ref().is_some_and(|entries| entries.iter().all(|entry| entry.contains(certificate)))
     }
@@ -56,59 +55,54 @@ impl Trust {
     }
 }
 
-/// What decides about authorities and certificates at one look.
+/// The inputs of one check of authorities and certificates.
 #[derive(Debug)]
 pub struct Moment {
     /// The time, by this replica's clock.
     pub now: OffsetDateTime,
-    /// Authorities that were made before are revoked: neither used nor trusted.
+    /// Authorities made before this time are revoked: neither used nor trusted.
     pub revoke_before: Option<OffsetDateTime>,
-    /// What callers trust, as it was found.
+    /// Certificates that callers trust, as read for this check.
     pub trust: Trust,
 }
 
 impl Moment {
-    /// Whether an authority is revoked.
     pub fn revokes(&self, certificate: &Certificate) -> bool {
         self.revoke_before.is_some_and(|time| certificate.made < time)
     }
 
-    /// Whether an authority may sign. One that begins later was made by a clock that is ahead of this one.
+    /// Whether an authority may sign. One that is not valid yet was made by a clock that is ahead of this one.
     fn may_sign(&self, certificate: &Certificate) -> bool {
         certificate.holds_at(self.now) && !self.revokes(certificate)
     }
 
-    /// Whether an authority may stay trusted. One that begins later may: perhaps it is this clock that is wrong, and
-    /// others show certificates of it.
+    /// Whether an authority may stay trusted. One that is not valid yet may: this clock may be the wrong one, and other
+    /// replicas may present certificates from it.
     fn may_stay(&self, certificate: &Certificate) -> bool {
         self.now < certificate.ends && !self.revokes(certificate)
     }
 }
 
-/// Why an authority cannot be used.
 #[derive(Debug, Error)]
 pub enum AuthorityError {
-    /// A certificate cannot be made.
     #[error("no certificate can be made: {0}")]
     Rcgen(#[from] rcgen::Error),
-    /// A certificate cannot be put in use.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The Secret holds something else.
     #[error("the Secret holds no certificate authority: {0}")]
     Content(String),
 }
 
-/// What the Secret holds.
+/// Contents of the Secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authority {
     current: Signer,
     next: Option<Signer>,
-    /// Those before, which stay trusted.
+    /// Earlier authorities, which stay trusted.
     previous: Vec<Certificate>,
 }
 
-/// A certificate that signs, and its key in PEM.
+/// A signing certificate and its key in PEM.
 #[derive(Clone, PartialEq, Eq)]
 struct Signer {
     certificate: Certificate,
@@ -116,8 +110,8 @@ struct Signer {
 }
 
 impl Authority {
-    /// A new authority. What callers trust already stays trusted: replicas of upstream's webhook, or of this one before
-    /// somebody emptied the Secret, go on being called while they are replaced.
+    /// Makes a new authority. Everything that callers already trust stays trusted: replicas of upstream's webhook, or
+    /// of this one before the Secret was emptied, are still called while they are being replaced.
     pub fn new(lives: Lifetimes, moment: &Moment) -> Result<Self, AuthorityError> {
         Ok(Self {
             current: Signer::new(lives, moment.now)?,
@@ -126,10 +120,10 @@ impl Authority {
         })
     }
 
-    /// Reads what the Secret holds; none when it holds nothing.
+    /// Reads the contents of the Secret; returns `None` if it is empty.
     ///
     /// # Errors
-    /// It holds half an authority, or text that is none.
+    /// The Secret holds half an authority, or invalid text.
     pub fn read(data: &BTreeMap<String, Vec<u8>>) -> Result<Option<Self>, AuthorityError> {
         let text = |key: &str| {
             let bytes = data.get(key).filter(|bytes| !bytes.is_empty()).cloned();
@@ -152,7 +146,7 @@ impl Authority {
         Ok(Some(Self { current, next, previous }))
     }
 
-    /// What the Secret is to hold.
+    /// The data to write to the Secret.
     pub fn data(&self) -> BTreeMap<String, Vec<u8>> {
         let mut data = BTreeMap::new();
         let mut put = |key: &str, text: &str| data.insert(key.to_owned(), text.as_bytes().to_vec());
@@ -168,7 +162,7 @@ impl Authority {
         data
     }
 
-    /// The next state, if it is time for one.
+    /// Returns the next state, if it is time for one.
     ///
     /// # Errors
     /// A certificate cannot be made.
@@ -179,7 +173,7 @@ impl Authority {
         let certificate = &self.current.certificate;
         if !moment.may_sign(certificate) {
             let previous = older(moment.trust.all().chain(&self.previous), moment);
-            // The next one, if there is one, is at least as well known to callers as a new one would be.
+            // Callers know the next authority, if there is one, at least as well as they would know a new one.
             stepped = match stepped.next {
                 Some(next) => Self { current: next, next: None, previous },
                 None => Self { current: Signer::new(lives, moment.now)?, next: None, previous },
@@ -187,7 +181,7 @@ impl Authority {
             stepped.previous.retain(|previous| *previous != stepped.current.certificate);
         } else if let Some(next) = &stepped.next {
             let takes_over_at = later(next.certificate.made, lives.overlap);
-            // While somebody else keeps it out of the bundle, the one that is trusted goes on.
+            // As long as someone else keeps it out of the bundle, the trusted one continues.
             if moment.now >= takes_over_at && moment.trust.has(&next.certificate) {
                 let previous = vec![certificate.clone()];
                 stepped = Self { current: next.clone(), next: None, previous };
@@ -199,22 +193,21 @@ impl Authority {
         Ok((stepped != *self).then_some(stepped))
     }
 
-    /// The certificate that signs.
     pub fn signer(&self) -> &Certificate {
         &self.current.certificate
     }
 
-    /// Whether it may sign, whatever else there is to do about it.
+    /// Whether it may sign, even if a step is due.
     pub fn is_usable(&self, moment: &Moment) -> bool {
         moment.may_sign(self.signer())
     }
 
-    /// Whether anything of it is revoked.
+    /// Whether any of its certificates is revoked.
     pub fn has_revoked(&self, moment: &Moment) -> bool {
         self.certificates().any(|certificate| moment.revokes(certificate))
     }
 
-    /// Everything that callers are to trust, in PEM.
+    /// All certificates that callers should trust, in PEM.
     pub fn bundle(&self) -> String {
         self.certificates().map(Certificate::pem).collect()
     }
@@ -224,7 +217,7 @@ impl Authority {
         signers.map(|signer| &signer.certificate).chain(&self.previous)
     }
 
-    /// A certificate for a replica that is called by `names`.
+    /// Issues a certificate for a replica that is called by `names`.
     ///
     /// # Errors
     /// The authority cannot sign.
@@ -235,14 +228,14 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Leaf, AuthorityError> {
         let Signer { certificate: authority, key } = &self.current;
-        // The library's words may repeat what it reads.
+        // The library's error text may repeat its input.
         let unusable = |what: &str| AuthorityError::Content(format!("{what} cannot be used to sign"));
         let key = KeyPair::from_pem(key).map_err(|_| unusable("ca.key"))?;
         let issuer = Issuer::from_ca_cert_pem(authority.pem(), key).map_err(|_| unusable("ca.crt"))?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(names)?;
         let ends = later(now, lives.leaf).min(authority.ends);
-        // It begins with its authority, so that callers accept it though this replica's clock is ahead.
+        // Valid from the same time as its authority, so that callers accept it even if this replica's clock is ahead.
         (params.not_before, params.not_after) = (authority.begins, ends);
         params.distinguished_name = name(names.first().map_or("azwi-webhook", String::as_str));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -268,14 +261,14 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// The certificate only.
+/// Prints only the certificate.
 impl fmt::Debug for Signer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.certificate.fmt(formatter)
     }
 }
 
-/// Those that may stay trusted, each once.
+/// Deduplicated certificates that may stay trusted.
 fn older<'a>(certificates: impl Iterator<Item = &'a Certificate>, moment: &Moment) -> Vec<Certificate> {
     let mut kept: Vec<Certificate> = Vec::new();
     for certificate in certificates.filter(|certificate| moment.may_stay(certificate)) {
@@ -286,11 +279,11 @@ fn older<'a>(certificates: impl Iterator<Item = &'a Certificate>, moment: &Momen
     kept
 }
 
-/// A replica's certificate. It is never stored.
+/// A replica's certificate, which is never stored.
 pub struct Leaf {
-    /// What is shown to callers.
+    /// The certificate presented to callers.
     pub certificate: ServingCertificate,
-    /// What is to be known of it later.
+    /// Kept to decide when to replace it.
     pub terms: Terms,
 }
 
@@ -304,30 +297,30 @@ impl fmt::Debug for Leaf {
     }
 }
 
-/// What decides when a replica's certificate is replaced.
+/// Decides when a replica's certificate is replaced.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// When to make another.
+    /// When to make a new one.
     pub renew_at: OffsetDateTime,
     ends: OffsetDateTime,
     signed_by: Certificate,
 }
 
 impl Terms {
-    /// Whether the certificate is to be replaced: its time has come, or another authority signs.
+    /// Whether the certificate must be replaced: it is due for renewal, or another authority signs.
     pub fn is_due(&self, authority: &Authority, now: OffsetDateTime) -> bool {
         now >= self.renew_at || self.signed_by != *authority.signer()
     }
 
-    /// Whether callers are served no worse by a certificate of `authority` than by this one: the same authority signed it,
-    /// they trust the other one already, this one does not hold now, or its authority is revoked and taken out of the
-    /// bundle.
+    /// Whether a certificate from `authority` serves callers at least as well as this one: the same authority signed
+    /// it, callers already trust the other one, this one is not valid now, or its authority is revoked and removed from
+    /// the bundle.
     pub fn may_go(&self, authority: &Authority, moment: &Moment, is_bundle_right: bool) -> bool {
         let signer = authority.signer();
         self.signed_by == *signer
             || moment.trust.has(signer)
             || moment.now >= self.ends
-            // It begins with its authority, which is in the future where the clock was set back.
+            // It is valid from the same time as its authority, which is in the future if the clock was set back.
             || moment.now < self.signed_by.begins
             || (is_bundle_right && moment.revokes(&self.signed_by))
     }
@@ -354,7 +347,7 @@ fn name(common_name: &str) -> DistinguishedName {
     name
 }
 
-/// A time after another; the end of time instead of an overflow.
+/// Adds a duration, saturating instead of overflowing.
 fn later(time: OffsetDateTime, by: Duration) -> OffsetDateTime {
     time.saturating_add(time::Duration::try_from(by).unwrap_or(time::Duration::MAX))
 }
@@ -383,7 +376,7 @@ mod tests {
         start() + time::Duration::hours(hours)
     }
 
-    /// A time, and what the only entry trusts then.
+    /// A moment in which the only entry trusts this bundle.
     fn at(now: OffsetDateTime, trusted: &str) -> Moment {
         let trust = Trust::of(std::iter::once(trusted.as_bytes()));
         Moment { now, revoke_before: None, trust }
@@ -462,7 +455,7 @@ mod tests {
         assert!(new.is_usable(&moment));
         assert_eq!(new.previous, Certificate::all_in(&trusted), "what is trusted stays trusted");
         assert_eq!(new.step(LIVES, &at(after(5), &new.bundle())).unwrap(), None);
-        // Clocks that are a little apart are no matter.
+        // Clocks may differ a little.
         assert_eq!(step(&made_at(start() + Duration::from_mins(50)), start()), None);
     }
 
@@ -525,7 +518,7 @@ mod tests {
         for (authority, now) in [(&first, 100), (&second, 200), (&third, 202)] {
             let leaf = terms(authority, after(now));
             let moment = revoking(after(now), at(after(now), &authority.bundle()));
-            // Made in the same second as it is revoked, which counts as after.
+            // Made in the same second as the revocation, which counts as after it.
             let may_stay = authority.next.clone().filter(|next| next.certificate.made == after(now));
             let new = authority.step(LIVES, &moment).unwrap().unwrap();
             assert!(new.is_usable(&moment) && moment.revokes(authority.signer()));
@@ -589,7 +582,7 @@ mod tests {
         let leaf = second.leaf(&["a.svc".to_owned()], LIVES, after(200)).unwrap();
         let mut shown = vec![format!("{second:?} {:?} {leaf:?}", second.current)];
         assert!(shown[0].contains("azure-workload-identity-ca") && shown[0].contains("a.svc"), "{shown:?}");
-        // A key that is cut or damaged, or exchanged for the certificate.
+        // A truncated or damaged key, or one swapped with the certificate.
         for spoilt in [
             keys[0].chars().take(120).collect(),
             keys[0].replace("MI", "!!"),

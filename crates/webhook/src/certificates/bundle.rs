@@ -1,7 +1,7 @@
-//! The caBundle of a webhook configuration: what is to be changed there, and who else changes it. Pure, no I/O.
+//! The caBundle of a webhook configuration: what must be changed there, and who else changes it. Pure, no I/O.
 //!
-//! It is written leaf by leaf, so that the API server notes an update of that leaf and nothing more. Whoever *applies* a
-//! leaf owns the list's entry as well, and then nobody else can remove that entry by an apply of his own.
+//! Only the caBundle fields are written, so that the API server records an update of those fields and nothing more. A
+//! manager that *applies* a field also owns the list entry, and then nobody else can remove the entry with an apply.
 
 use std::collections::BTreeSet;
 
@@ -12,28 +12,28 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-/// Who the API server says has written the caBundle.
+/// Field manager under which the API server records the writes.
 pub(super) const FIELD_MANAGER: &str = "azwi-webhook";
-/// How long a caBundle must have stayed right for what came before to be forgotten: longer than the pauses of those who
-/// put clusters into the state that they want.
+/// How long a caBundle must stay correct before earlier rewrites are forgotten: longer than the interval of tools that
+/// reconcile clusters.
 const CALM: Duration = Duration::hours(2);
-/// The rewrite from which on they are no accident.
+/// The number of rewrites that can no longer be an accident.
 const NOTABLE: u32 = 2;
-/// How much of others' names is told.
+/// Maximum number of other managers that are named.
 const MOST_NAMES: usize = 5;
 const LONGEST_NAME: usize = 64;
 
-/// What is to be changed in a webhook configuration.
+/// Changes that a webhook configuration needs.
 #[derive(Debug, PartialEq)]
 pub(super) struct Change {
-    /// Entries whose bundle is another, by place and name.
+    /// Entries with a different bundle, by index and name.
     entries: Vec<(usize, String)>,
-    /// Everybody's ownership without what an earlier version of the webhook applied, where that is to be let go of.
+    /// All ownership except that of fields an earlier version of the webhook applied, if there are any.
     managed_fields: Option<Vec<ManagedFieldsEntry>>,
 }
 
 impl Change {
-    /// None where everything is as it should be.
+    /// Returns `None` if no change is needed.
     pub(super) fn needed(configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Option<Self> {
         let entries: Vec<_> = webhooks(configuration)
             .enumerate()
@@ -44,21 +44,20 @@ impl Change {
         (!entries.is_empty() || managed_fields.is_some()).then_some(Self { entries, managed_fields })
     }
 
-    /// Whether a bundle is changed.
     pub(super) fn writes_bundle(&self) -> bool {
         !self.entries.is_empty()
     }
 
-    /// Whether ownership is let go of.
+    /// Whether ownership is released.
     pub(super) fn lets_go(&self) -> bool {
         self.managed_fields.is_some()
     }
 
-    /// The change as a JSON Patch, which fails if the entries are no longer where they were.
+    /// The change as a JSON Patch, which fails if the entries have moved.
     pub(super) fn patch(&self, configuration: &MutatingWebhookConfiguration, wanted: &ByteString) -> Value {
         let mut operations = Vec::new();
         if let Some(fields) = &self.managed_fields {
-            // What others came to own in between must not be lost.
+            // Ownership that others have gained in the meantime must not be lost.
             if let Some(version) = &configuration.metadata.resource_version {
                 operations.push(json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}));
             }
@@ -93,7 +92,6 @@ fn webhooks(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item 
     configuration.webhooks.iter().flatten()
 }
 
-/// The bundle of each entry.
 pub(super) fn bundles(configuration: &MutatingWebhookConfiguration) -> impl Iterator<Item = &[u8]> {
     webhooks(configuration)
         .map(|webhook| webhook.client_config.ca_bundle.as_ref().map_or(&[] as &[u8], |bundle| &bundle.0))
@@ -103,7 +101,7 @@ fn managed_fields(configuration: &MutatingWebhookConfiguration) -> &[ManagedFiel
     configuration.metadata.managed_fields.as_deref().unwrap_or_default()
 }
 
-/// Everybody's ownership without what an earlier version of the webhook applied; none where it applied nothing.
+/// All ownership except that of fields an earlier version of the webhook applied; `None` if it applied none.
 fn without_applied(configuration: &MutatingWebhookConfiguration) -> Option<Vec<ManagedFieldsEntry>> {
     let was_applied =
         |entry: &ManagedFieldsEntry| is_ours(entry) && entry.operation.as_deref() == Some("Apply");
@@ -113,7 +111,7 @@ fn without_applied(configuration: &MutatingWebhookConfiguration) -> Option<Vec<M
     }
     let mut rest: Vec<_> = all.iter().filter(|entry| !was_applied(entry)).cloned().collect();
     if rest.is_empty() {
-        // To the API server an empty list means that there is nothing to change, one empty entry that all are to go.
+        // The API server takes an empty list to mean no change, and one empty entry to mean that all are removed.
         rest.push(ManagedFieldsEntry::default());
     }
     Some(rest)
@@ -123,35 +121,35 @@ fn is_ours(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER)
 }
 
-/// Whether somebody owns the caBundle of an entry.
+/// Whether this manager owns the caBundle of any entry.
 fn owns_bundle(entry: &ManagedFieldsEntry) -> bool {
     let fields = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:webhooks")?.as_object());
     let mut entries = fields.into_iter().flat_map(serde_json::Map::values);
     entries.any(|fields| fields.pointer("/f:clientConfig/f:caBundle").is_some())
 }
 
-/// Tells whether others write the caBundle as well, over and over.
+/// Detects others that write the caBundle as well, again and again.
 #[derive(Debug, Default)]
 pub(super) struct Rewrites {
-    /// How it was left: the entries by name, and the bundle that all of them had.
+    /// The state after the last write: the entries by name, and the bundle that all of them had.
     left: Option<(BTreeSet<String>, ByteString)>,
     count: u32,
     last: Option<OffsetDateTime>,
 }
 
-/// Somebody else has changed the caBundle.
+/// A change of the caBundle by someone else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rewrite {
-    /// How many times by now.
+    /// How many there have been so far.
     pub count: u32,
-    /// Whether people are to be told: once, when it can be no accident any more.
+    /// Whether to log it: once, when it can no longer be an accident.
     pub is_notable: bool,
-    /// Who it was, as far as the API server tells.
+    /// The field managers that wrote it, as far as the API server knows.
     pub by: String,
 }
 
 impl Rewrites {
-    /// Takes note of a configuration as it was found; something if others have changed the bundle since it was left.
+    /// Records a configuration as read; returns a rewrite if others have changed the bundle since the last write.
     pub(super) fn find(
         &mut self,
         configuration: &MutatingWebhookConfiguration,
@@ -161,7 +159,7 @@ impl Rewrites {
         let (names, left) = self.left.as_ref()?;
         let is_changed = webhooks(configuration).any(|webhook| {
             let found = webhook.client_config.ca_bundle.as_ref();
-            // An entry that is new has nothing yet, and another replica may be a step ahead.
+            // A new entry has no bundle yet, and another replica may be a step ahead.
             names.contains(&webhook.name) && found != Some(left) && found != Some(wanted)
         });
         if !is_changed || was_replica(configuration) {
@@ -175,20 +173,20 @@ impl Rewrites {
         Some(Rewrite { count: self.count, is_notable: self.count == NOTABLE, by: others(configuration) })
     }
 
-    /// Takes note that every entry has the bundle now.
+    /// Records that every entry has the bundle now.
     pub(super) fn leave(&mut self, configuration: &MutatingWebhookConfiguration, bundle: ByteString) {
         let names = webhooks(configuration).map(|webhook| webhook.name.clone()).collect();
         self.left = Some((names, bundle));
     }
 }
 
-/// Whether it was a replica of this webhook that last wrote the bundle.
+/// Whether a replica of this webhook wrote the bundle last.
 fn was_replica(configuration: &MutatingWebhookConfiguration) -> bool {
     let mut owners = managed_fields(configuration).iter().filter(|entry| owns_bundle(entry)).peekable();
     owners.peek().is_some() && owners.all(is_ours) && bundles(configuration).all(|bundle| !bundle.is_empty())
 }
 
-/// The others who own the caBundle; where nobody does, because it was taken away, whoever came last.
+/// The other owners of the caBundle; if it has no owner because it was removed, the manager that wrote last.
 fn others(configuration: &MutatingWebhookConfiguration) -> String {
     let others = || managed_fields(configuration).iter().filter(|entry| !is_ours(entry));
     let mut names: BTreeSet<&str> =
@@ -217,7 +215,7 @@ mod tests {
         ByteString(text.into())
     }
 
-    /// A configuration with these bundles, of entries `a`, `b` and so on.
+    /// A configuration with these bundles, for entries `a`, `b` and so on.
     fn configuration(bundles: &[&str], managed_fields: Value) -> MutatingWebhookConfiguration {
         let entries: Vec<_> = ["a", "b", "c"]
             .iter()
@@ -305,7 +303,7 @@ mod tests {
         OffsetDateTime::UNIX_EPOCH + Duration::minutes(minutes)
     }
 
-    /// What was left at first.
+    /// The state after the first write.
     fn left() -> (Rewrites, ByteString) {
         let mut rewrites = Rewrites::default();
         rewrites.leave(&configuration(&["ours", "ours"], json!([])), bytes("ours"));

@@ -1,4 +1,4 @@
-//! Who may call: those with a certificate that an authority in a file signed, under one of the allowed names.
+//! Authenticates callers: their certificate must be signed by an authority in a file and have one of the allowed names.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use super::certificate::names;
 use super::{CertificateError, pem_problem};
 
-/// Checks the certificates of callers. Others may take the authorities' place while connections are made.
+/// Checks the certificates of callers. The authorities can be replaced while connections are being made.
 #[derive(Debug)]
 pub struct CallerVerifier {
     file: PathBuf,
-    /// Common names or DNS names; empty for whoever an authority signed for.
+    /// Common names or DNS names; if empty, any name is allowed.
     allowed_names: Vec<String>,
     authorities: ArcSwap<Authorities>,
 }
 
-/// The authorities as the file has them.
+/// The authorities in the file.
 struct Authorities {
     text: Vec<u8>,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -44,12 +44,11 @@ impl CallerVerifier {
         Ok(Self { file, allowed_names, authorities })
     }
 
-    /// The file with the authorities.
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Reads the file again. Returns None if it has not changed.
+    /// Reads the file again. Returns `None` if it has not changed.
     pub async fn reload(&self) -> Result<Option<()>, CertificateError> {
         let text = tokio::fs::read(&self.file).await.map_err(|source| unreadable(&self.file, source))?;
         if self.authorities.load().text == text {
@@ -70,7 +69,7 @@ impl CallerVerifier {
     }
 }
 
-/// Without the text: a file may hold more than it should.
+/// Without the text, because the file may contain secrets by mistake.
 impl fmt::Debug for Authorities {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Authorities").finish_non_exhaustive()
@@ -96,7 +95,7 @@ fn unreadable(file: &Path, source: std::io::Error) -> CertificateError {
 }
 
 impl ClientCertVerifier for CallerVerifier {
-    /// None: the authorities may change, and an API server has but one certificate to show.
+    /// Empty: the authorities may change, and an API server has only one certificate to present.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

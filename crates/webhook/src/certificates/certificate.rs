@@ -1,4 +1,4 @@
-//! What a certificate says of itself, for decisions and for people. No key is in here.
+//! Properties of a certificate, for decisions and log messages. No keys are kept here.
 
 use std::fmt;
 
@@ -10,27 +10,26 @@ use x509_parser::extensions::GeneralName;
 
 /// Common name of the webhook's own authorities.
 pub(super) const AUTHORITY_NAME: &str = "azure-workload-identity-ca";
-/// How long before it is made an authority is said to begin, for clocks that are behind.
+/// How far the start of an authority's validity is backdated, for clocks that are behind.
 pub(super) const BACKDATED: Duration = Duration::HOUR;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The certificate of an authority.
 #[derive(Clone)]
 pub struct Certificate {
     pem: String,
     der: Vec<u8>,
-    /// When it begins to hold.
+    /// Start of its validity.
     pub begins: OffsetDateTime,
-    /// When it was made, as far as it tells.
+    /// When it was made, as far as this can be determined.
     pub made: OffsetDateTime,
-    /// When it ends.
+    /// End of its validity.
     pub ends: OffsetDateTime,
 }
 
 impl Certificate {
-    /// The certificates in a text, in their order; whatever else is there is passed over.
+    /// Returns the certificates in a text, in order; ignores everything else.
     pub fn all_in(text: &str) -> Vec<Self> {
         let pieces = text.split_inclusive(END);
         pieces.filter_map(|piece| Self::read(piece.get(piece.rfind(BEGIN)?..)?)).collect()
@@ -45,23 +44,21 @@ impl Certificate {
             .subject()
             .iter_common_name()
             .any(|name| name.as_str().is_ok_and(|it| it == AUTHORITY_NAME));
-        // Nobody knows how far others backdate theirs, so these count as older rather than younger.
+        // How far others backdate theirs is unknown, so these count as older rather than younger.
         let made = if is_ours { begins.saturating_add(BACKDATED) } else { begins };
         Some(Self { pem: format!("{}\n", text.trim()), begins, made, ends, der: pem.contents })
     }
 
-    /// The text.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// Whether it holds at a time.
     pub fn holds_at(&self, time: OffsetDateTime) -> bool {
         self.begins <= time && time < self.ends
     }
 }
 
-/// The same bytes, however the text is broken into lines.
+/// Compares the bytes, regardless of line breaks in the text.
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
         self.der == other.der
@@ -76,7 +73,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Writes who a certificate is for, when it holds and its fingerprint.
+/// Writes a certificate's names, validity and fingerprint.
 pub(super) fn describe(der: &[u8], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut certificate = formatter.debug_struct("Certificate");
     if let Ok((_, parsed)) = x509_parser::parse_x509_certificate(der) {
@@ -101,16 +98,16 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     common.chain(dns).map(str::to_owned).collect()
 }
 
-/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` shows it.
+/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` prints it.
 fn fingerprint(der: &[u8]) -> String {
-    // The hash of a cipher suite, because a crate for this alone would be one more to keep.
+    // Uses the hash of a cipher suite, which saves a dependency.
     let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else { return String::new() };
     let hash = suite.common.hash_provider.hash(der);
     let bytes: Vec<String> = hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(":")
 }
 
-/// A time as people and Kubernetes write it.
+/// A time in the format that people and Kubernetes use.
 pub(super) fn rfc_3339(seconds_since_1970: i64) -> String {
     Timestamp::from_second(seconds_since_1970)
         .map_or_else(|_| seconds_since_1970.to_string(), |time| time.to_string())

@@ -1,6 +1,8 @@
-//! Certificates in files, read again when their content changes: `tls.crt` and `tls.key`, and the authorities of callers.
+//! Certificates in files, read again when their content changes: `tls.crt` and `tls.key`, and the authorities of
+//! callers.
 //!
-//! By content, not by notification: the kubelet swaps a symbolic link, after which a watched file never changes again.
+//! Changes are detected by content, not by file notification: the kubelet swaps a symbolic link, after which a watched
+//! file never changes again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use super::certificate::rfc_3339;
 use super::{CallerVerifier, CertificateError, CertificateStore, ServingCertificate};
 use crate::metrics::Metrics;
 
-/// The text of both files.
 #[derive(PartialEq)]
 struct Files {
     chain: Vec<u8>,
@@ -32,8 +33,8 @@ impl Files {
     }
 }
 
-/// Keeps the certificate of `folder` in use until the task is dropped. A pair that cannot be used, or does not hold now
-/// while the old one does, is logged and counted, and the old one stays.
+/// Keeps the certificate of `folder` in use until the task is dropped. A pair that is unusable, or not valid now while
+/// the old one is, is logged and counted, and the old one stays.
 pub async fn keep_from_files(
     folder: PathBuf,
     store: Arc<CertificateStore>,
@@ -61,8 +62,8 @@ pub async fn keep_from_files(
     }
 }
 
-/// Keeps up with the file that names the authorities of callers, until the task is dropped. A file that cannot be used
-/// is logged and counted, and the authorities stay.
+/// Follows the file with the authorities of callers until the task is dropped. An unusable file is logged and counted,
+/// and the authorities stay.
 pub async fn keep_caller_authorities(
     verifier: Arc<CallerVerifier>,
     metrics: Arc<Metrics>,
@@ -75,7 +76,7 @@ pub async fn keep_caller_authorities(
     }
 }
 
-/// Tells what came of looking at a file.
+/// Reports the result of each check of a file.
 struct Reports<'a> {
     what: &'static str,
     path: &'a Path,
@@ -88,12 +89,12 @@ impl<'a> Reports<'a> {
         Self { what, path, metrics, last_problem: String::new() }
     }
 
-    /// Takes note of something new in use, of nothing new, or of a problem: once per problem, because the same file is
-    /// looked at every few seconds.
+    /// Records a new version, no change, or a problem. Each problem is reported once, because the same file is checked
+    /// every few seconds.
     fn note(&mut self, loaded: Result<Option<()>, CertificateError>) {
         let (what, path) = (self.what, self.path.display());
         match loaded {
-            // Whatever was wrong with the file, it is as it was.
+            // The file is as it was before the problem.
             Ok(None) => self.last_problem.clear(),
             Ok(Some(())) => {
                 info!(%path, "{what} in use");
@@ -112,7 +113,7 @@ impl<'a> Reports<'a> {
     }
 }
 
-/// The certificate, if it is another than the known one and may take its place.
+/// Returns the certificate if it differs from the known one and may replace it.
 async fn load(
     folder: &Path,
     known: &mut Option<Files>,
@@ -123,10 +124,10 @@ async fn load(
     if known.as_ref() == Some(&files) {
         return Ok(None);
     }
-    // Between two writes the files may not belong together; the next look finds them whole.
+    // Between two writes the files may not match; the next check finds them complete.
     let certificate = ServingCertificate::from_pem(&files.chain, &files.key)?;
-    // Where neither holds, the newer is shown: a caller's clock may be another, and says what is wrong if it is not. One
-    // that begins later is looked at again until then.
+    // If neither is valid, the newer one is used: a caller's clock may differ, and otherwise the caller reports the
+    // problem. One that is not valid yet is checked again until it is.
     if is_known_valid && !certificate.is_valid_at(now) {
         return Err(certificate.not_now());
     }
@@ -143,7 +144,7 @@ mod tests {
 
     use super::{CertificateError, load};
 
-    /// A folder of its own, gone when the test ends.
+    /// A temporary folder, removed when the test ends.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -153,7 +154,7 @@ mod tests {
             Self(folder)
         }
 
-        /// Puts a pair in place that holds from one hour to another.
+        /// Writes a pair that is valid from one hour to another.
         fn put(&self, from: i64, to: i64) {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();

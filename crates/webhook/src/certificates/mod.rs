@@ -1,4 +1,4 @@
-//! The certificate that the server shows, swapped without a pause.
+//! The serving certificate, swapped without downtime.
 
 mod authority;
 mod bundle;
@@ -33,40 +33,34 @@ pub(crate) use source::CertificateArguments;
 pub use source::{CallerChecks, CertificateSource};
 pub use tls::{TlsVersion, tls_config};
 
-/// Why a certificate cannot be used.
 #[derive(Debug, Error)]
 pub enum CertificateError {
-    /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What the system said.
         source: std::io::Error,
     },
-    /// There is no certificate in the PEM text.
     #[error("tls.crt holds no certificate in PEM: {0}")]
     NoCertificate(String),
-    /// There is no key in the PEM text.
     #[error("tls.key holds no private key in PEM (PKCS#8, PKCS#1 or SEC1): {0}")]
     NoKey(&'static str),
-    /// The certificate does not hold now, and another is in use that does.
+    /// The certificate is not valid now, and the one in use is.
     #[error("tls.crt holds only from {not_before} to {not_after}; the certificate in use is valid and stays")]
     NotNow {
-        /// When it begins.
+        /// Start of its validity, in RFC 3339.
         not_before: String,
-        /// When it ends.
+        /// End of its validity, in RFC 3339.
         not_after: String,
     },
-    /// There is no usable authority in the file that is to check callers.
     #[error("the client CA file holds no usable certificate in PEM: {0}")]
     NoAuthority(String),
-    /// The key is of a kind that is not supported, or does not belong to the certificate.
+    /// The key has an unsupported type, or does not belong to the certificate.
     #[error("the private key cannot be used with the certificate: {0}")]
     WrongKey(rustls::Error),
 }
 
-/// What is wrong with PEM text. The library's own words repeat the text, which may be a key.
+/// Describes a problem with PEM text. The library's own message repeats the text, which may be a key.
 fn pem_problem(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "its END line is missing",
@@ -77,12 +71,11 @@ fn pem_problem(error: &pem::Error) -> &'static str {
     }
 }
 
-/// A certificate chain with its key.
 pub struct ServingCertificate {
     key: Arc<CertifiedKey>,
-    /// When the leaf begins, in seconds since 1970.
+    /// Start of the leaf's validity, in seconds since 1970.
     pub not_before: i64,
-    /// When the leaf ends, in seconds since 1970.
+    /// End of the leaf's validity, in seconds since 1970.
     pub not_after: i64,
 }
 
@@ -106,7 +99,7 @@ impl ServingCertificate {
         Self::new(chain, &key, validity)
     }
 
-    /// A chain and the key of its leaf, which holds from one time to another, in seconds since 1970.
+    /// Combines a chain with the key of its leaf, which is valid from one time to another, in seconds since 1970.
     ///
     /// # Errors
     /// The key does not belong to the leaf.
@@ -121,12 +114,12 @@ impl ServingCertificate {
         Ok(Self { key: Arc::new(certified), not_before, not_after })
     }
 
-    /// Whether it holds at `now`, in seconds since 1970.
+    /// Whether it is valid at `now`, in seconds since 1970.
     pub fn is_valid_at(&self, now: i64) -> bool {
         self.not_before <= now && now < self.not_after
     }
 
-    /// Why it does not take the place of the one in use.
+    /// Explains why it does not replace the one in use.
     fn not_now(&self) -> CertificateError {
         CertificateError::NotNow {
             not_before: rfc_3339(self.not_before),
@@ -135,7 +128,7 @@ impl ServingCertificate {
     }
 }
 
-/// By hand, so that nothing that is added to the key can show.
+/// Implemented by hand, so that fields added to the key later are not printed.
 impl fmt::Debug for ServingCertificate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key.cert.first() {
@@ -145,17 +138,16 @@ impl fmt::Debug for ServingCertificate {
     }
 }
 
-/// The certificate in use. Connections take it at their handshake, so a swap disturbs none.
+/// The certificate in use. Connections read it during the handshake, so a swap does not disturb them.
 #[derive(Default)]
 pub struct CertificateStore(ArcSwapOption<ServingCertificate>);
 
 impl CertificateStore {
-    /// Puts a certificate in use.
     pub fn set(&self, certificate: ServingCertificate) {
         self.0.store(Some(Arc::new(certificate)));
     }
 
-    /// When the certificate in use ends, in seconds since 1970; `None` if there is none.
+    /// End of the validity of the certificate in use, in seconds since 1970; `None` if there is none.
     pub fn not_after(&self) -> Option<i64> {
         self.0.load().as_ref().map(|certificate| certificate.not_after)
     }
@@ -212,7 +204,7 @@ mod tests {
         assert!(matches!(nothing, Err(CertificateError::NoCertificate(_))), "{nothing:?}");
     }
 
-    /// Every run of a key's base64, as it stands in the text and as bytes that are printed as a list.
+    /// Every run of a key's base64, as it appears in the text and as bytes printed as a list.
     fn parts_of(key: &str) -> Vec<String> {
         let lines = key.lines().filter(|line| !line.starts_with("-----"));
         lines.flat_map(|line| [line.to_owned(), format!("{:?}", line.as_bytes())]).collect()

@@ -1,30 +1,28 @@
-//! Revoking authorities: an annotation on the Secret that names a time.
+//! Revocation of authorities: an annotation with a time on the Secret.
 
 use azwi_json::printable;
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-/// Authorities that were made before this time are neither used nor trusted.
+/// Authorities made before this time are neither used nor trusted.
 pub(super) const ANNOTATION: &str = "azure.workload.identity/revoke-before";
-/// How much of a wrong value is told.
+/// How much of an invalid value is shown.
 const LONGEST_VALUE: usize = 64;
 
-/// Why nothing is revoked.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(super) enum RevocationError {
-    /// It is no time.
     #[error("{0:?} is no time such as 2026-01-31T08:00:00Z")]
     NoTime(String),
-    /// The time has not come; until then each new authority would be revoked.
+    /// The time is in the future; until then each new authority would be revoked.
     #[error("{0} is in the future")]
     Future(String),
 }
 
-/// Reads the annotation's value, in whole seconds as certificates have them.
+/// Parses the annotation's value, in whole seconds like the times in certificates.
 ///
 /// # Errors
-/// It is no time, or one that has not come.
+/// The value is not a time, or is in the future.
 pub(super) fn revoke_before(value: &str, now: OffsetDateTime) -> Result<OffsetDateTime, RevocationError> {
     let shown = || printable(value, LONGEST_VALUE);
     let time: Timestamp = value.trim().parse().map_err(|_| RevocationError::NoTime(shown()))?;

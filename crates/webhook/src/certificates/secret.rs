@@ -1,5 +1,5 @@
-//! The Secret at the API server. What it holds gets into no log and no error: the client's own words are not asked for,
-//! because they repeat an answer that cannot be read.
+//! The Secret at the API server. Its content never appears in logs or errors: the client's own error text is not used,
+//! because it repeats an answer that cannot be parsed.
 
 use azwi_json::printable;
 use k8s_openapi::api::core::v1::Secret;
@@ -9,12 +9,11 @@ use kube::{Client, Error, Resource as _};
 
 use super::bundle::FIELD_MANAGER;
 
-/// How much is told of what an API server says.
+/// How much of an API server's message is shown.
 const LONGEST_PROBLEM: usize = 300;
 /// No word is that long, but a line of a key is.
 const LONGEST_WORD: usize = 40;
 
-/// One Secret.
 pub(super) struct SecretStore {
     client: Client,
     requests: Request,
@@ -27,7 +26,7 @@ impl SecretStore {
         Self { client, requests, name: name.to_owned() }
     }
 
-    /// Reads it; none when there is none.
+    /// Reads the Secret; returns `None` if it does not exist.
     pub(super) async fn read(&self) -> Result<Option<Secret>, Error> {
         let request = self.requests.get(&self.name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request_text(request).await {
@@ -37,7 +36,8 @@ impl SecretStore {
         }
     }
 
-    /// Writes it if it still is what was read, or still is not there; a conflict otherwise.
+    /// Writes the Secret if it has not changed since it was read, or still does not exist; otherwise returns a
+    /// conflict.
     pub(super) async fn write(&self, secret: &Secret) -> Result<(), Error> {
         let body = serde_json::to_vec(secret).map_err(Error::SerdeError)?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -51,7 +51,7 @@ impl SecretStore {
     }
 }
 
-/// What went wrong at the API server, in a text that is safe to show: short, and without anything that may be a key.
+/// Describes an API server error in a short text without anything that may be a key.
 pub(super) fn problem(error: &Error) -> String {
     let text = match error {
         Error::Api(status) => format!("{} ({} {})", status.message, status.reason, status.code),
@@ -64,7 +64,7 @@ pub(super) fn problem(error: &Error) -> String {
     printable(&without_keys(&text), LONGEST_PROBLEM)
 }
 
-/// A text with an ellipsis for whatever is as long as a line of base64.
+/// Replaces everything that is as long as a line of base64 with an ellipsis.
 fn without_keys(text: &str) -> String {
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     let mut shown = String::with_capacity(text.len());

@@ -1,8 +1,8 @@
-//! Certificates without anybody's help: the authority in a Secret that is not mounted, a leaf per replica in memory, the
-//! caBundle kept right.
+//! Self-managed certificates: the authority is in a Secret that is not mounted, each replica keeps a leaf in memory,
+//! and the caBundle is kept correct.
 //!
-//! Every replica does the same; whoever writes the Secret first wins, and the others take what is there. So there is no
-//! leader, and nothing to wait for when one goes away.
+//! Every replica does the same; the first to write the Secret wins, and the others use what is there. So there is no
+//! leader, and nothing to wait for when a replica stops.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,27 +25,25 @@ use super::revocation::{self, revoke_before};
 use super::secret::{SecretStore, problem};
 use crate::metrics::Metrics;
 
-/// How soon another try is made while there is no certificate at all.
+/// How soon to retry while there is no certificate at all.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// How long one look at everything may take.
+/// Time limit for one check.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How many times others may write the same object in between before a try counts as failed.
+/// How often others may win a write before an attempt counts as failed.
 const TRIES: usize = 5;
 
-/// The objects that are kept.
+/// The objects that are kept up to date.
 #[derive(Debug, Clone)]
 pub struct SelfManaged {
     /// Namespace of the Secret.
     pub namespace: String,
     /// Name of the Secret.
     pub secret: String,
-    /// Name of the webhook configuration.
     pub webhook_configuration: String,
     /// The names by which the API server calls.
     pub dns_names: Vec<String>,
-    /// How long things last.
     pub lives: Lifetimes,
-    /// How often everything is looked at.
+    /// How often to check everything.
     pub check_every: Duration,
 }
 
@@ -68,7 +66,7 @@ enum KeepError {
     Authority(#[from] AuthorityError),
 }
 
-/// Keeps the certificate, the Secret and the caBundle until the task is dropped.
+/// Keeps the certificate, the Secret and the caBundle up to date until the task is dropped.
 pub async fn keep_self_managed(
     objects: SelfManaged,
     client: Client,
@@ -94,13 +92,13 @@ pub async fn keep_self_managed(
     }
 }
 
-/// What is known from one look to the next.
+/// State kept between checks.
 #[derive(Default)]
 struct Known {
-    /// Of the certificate in use.
+    /// Terms of the certificate in use.
     leaf: Option<Terms>,
     rewrites: Rewrites,
-    /// The last value of the annotation that could not be heeded.
+    /// The last value of the annotation that could not be used.
     unheeded: Option<String>,
 }
 
@@ -113,10 +111,10 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Looks at everything once. What goes wrong with one object keeps nothing from being done that can do without it: a
-    /// certificate in use is renewed as long as callers trust the authority.
+    /// Checks everything once. A problem with one object does not stop work that can do without it: a certificate in
+    /// use is renewed as long as callers trust the authority.
     async fn keep(&self, known: &mut Known) -> Result<(), KeepError> {
-        // The wall clock: a machine that slept has not counted the time.
+        // The wall clock, because a monotonic clock does not count the time a machine sleeps.
         let now = OffsetDateTime::now_utc();
         let configuration = match self.configuration().await {
             Err(error) if known.leaf.is_none() => return Err(error),
@@ -125,7 +123,7 @@ impl Keeper {
         let trust = configuration.as_ref().map(|it| Trust::of(bundles(it))).unwrap_or_default();
         let mut moment = Moment { now, revoke_before: None, trust };
         let (authority, written) = self.authority(&mut moment, known).await?;
-        // Before the certificate is shown, so that nobody is shown what he does not trust yet.
+        // Before the certificate is used, so that no caller gets one that it does not trust yet.
         let bundle = match configuration {
             Ok(configuration) => {
                 self.keep_bundle(configuration, &authority.bundle(), &mut known.rewrites, now).await
@@ -146,8 +144,8 @@ impl Keeper {
         written.and(bundle)
     }
 
-    /// The authority that the Secret holds, after its next step if it is time for one; and whether that could be written
-    /// where the one before will do for now.
+    /// Returns the authority in the Secret, after its next step if one is due; and whether that step could be written,
+    /// if the previous authority still works for now.
     async fn authority(
         &self,
         moment: &mut Moment,
@@ -155,7 +153,8 @@ impl Keeper {
     ) -> Result<(Authority, Result<(), KeepError>), KeepError> {
         let name = &self.objects.secret;
         let failed = |error| KeepError::Secret { name: name.clone(), problem: problem(&error) };
-        // A Secret that vanishes while its certificate is good goes with a rollback or an uninstallation, and stays away.
+        // A Secret that disappears while its certificate is valid belongs to a rollback or an uninstall, and is not
+        // recreated.
         let may_create = known.leaf.as_ref().is_none_or(|leaf| leaf.renew_at <= moment.now);
         for _ in 0..TRIES {
             let secret = self.secret.read().await.map_err(failed)?;
@@ -188,7 +187,7 @@ impl Keeper {
                     info!(secret = name, "certificate authority written");
                     return Ok((next, Ok(())));
                 }
-                // Another replica was first; what it wrote counts.
+                // Another replica was first; its version is used.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => {
                     return match held.filter(|held| held.is_usable(moment)) {
@@ -201,7 +200,7 @@ impl Keeper {
         Err(KeepError::Contended { name: name.clone() })
     }
 
-    /// The Secret as it is to be.
+    /// The Secret with this authority.
     fn holding(&self, secret: Option<Secret>, authority: &Authority) -> Secret {
         let data = authority.data().into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect();
         let secret = secret.unwrap_or_else(|| {
@@ -221,7 +220,7 @@ impl Keeper {
         KeepError::WebhookConfiguration { name, problem: problem(error) }
     }
 
-    /// Makes callers trust the bundle, also after somebody else has edited it.
+    /// Makes callers trust the bundle, even if someone else has edited it.
     async fn keep_bundle(
         &self,
         mut configuration: MutatingWebhookConfiguration,
@@ -263,7 +262,7 @@ impl Keeper {
                     rewrites.leave(&configuration, wanted);
                     return Ok(());
                 }
-                // Somebody else was first.
+                // Someone else was first.
                 Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
                     conflict = Some(kube::Error::Api(status));
                     configuration = self.configuration().await?;
@@ -285,7 +284,7 @@ impl Keeper {
         let patch = Patch::<()>::Json(patch.map_err(kube::Error::SerdeError)?);
         let params = PatchParams { field_manager: manager.clone(), ..PatchParams::default() };
         match self.configurations.patch(name, &params, &patch).await {
-            // Upstream's ClusterRole allows to update, but not to patch.
+            // Upstream's ClusterRole allows update, but not patch.
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 let params = PostParams { field_manager: manager, ..PostParams::default() };
                 let changed = change.applied_to(configuration.clone(), wanted);
@@ -297,7 +296,7 @@ impl Keeper {
     }
 }
 
-/// The time before which authorities are revoked. A value that cannot be heeded is told once.
+/// The time before which authorities are revoked. An unusable value is logged once.
 fn revocation_of(
     secret: &Secret,
     now: OffsetDateTime,

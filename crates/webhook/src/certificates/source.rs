@@ -1,6 +1,6 @@
-//! Where certificates come from, and the flags that say so.
+//! The source of certificates, and the flags for it.
 
-// The comments on arguments are help texts, where backticks would show.
+// Argument comments become help texts, where backticks would be printed.
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
@@ -13,68 +13,68 @@ use super::authority::Lifetimes;
 use super::self_managed::SelfManaged;
 use crate::arguments::{interval, life};
 
-/// Whose certificates callers have to show.
+/// Checks of the certificates that callers must present.
 #[derive(Debug)]
 pub struct CallerChecks {
     /// File with their authorities, in PEM.
     pub ca_file: PathBuf,
     /// Common names or DNS names that may call; empty for all.
     pub allowed_names: Vec<String>,
-    /// How often the file is looked at.
+    /// How often to check the file.
     pub check_every: Duration,
 }
 
-/// Where the serving certificate comes from.
 #[derive(Debug)]
 pub enum CertificateSource {
-    /// `tls.crt` and `tls.key` in a folder, looked at every so often.
+    /// `tls.crt` and `tls.key` in a folder, checked at this interval.
     Files(PathBuf, Duration),
-    /// An authority of the webhook's own.
+    /// The webhook's own authority.
     SelfManaged(SelfManaged),
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Certificates")]
 pub(crate) struct CertificateArguments {
-    /// Take tls.crt and tls.key from --webhook-cert-dir; otherwise the webhook makes its own certificates.
+    /// Use tls.crt and tls.key from --webhook-cert-dir; otherwise the webhook makes its own certificates.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
         action = clap::ArgAction::Set, value_name = "BOOL")]
     pub(crate) disable_cert_rotation: bool,
     /// Folder with tls.crt and tls.key, read again when their content changes.
     #[arg(long, value_name = "DIR", default_value = "/certs")]
     webhook_cert_dir: PathBuf,
-    /// File in PEM with the authorities of callers; with it, the API server has to show a certificate. Read again when its
+    /// PEM file with the authorities of callers; if set, the API server must present a certificate. Read again when its
     /// content changes.
     #[arg(long, value_name = "FILE")]
     client_ca_file: Option<PathBuf>,
-    /// Common name or DNS name that a caller's certificate must have; may be given more than once, or several by commas; needs --client-ca-file [default: any].
+    /// Common name or DNS name that a caller's certificate must have; can be repeated or a comma-separated list; needs
+    /// --client-ca-file [default: any].
     #[arg(long, value_name = "NAME", requires = "client_ca_file", value_delimiter = ',')]
     client_allowed_name: Vec<String>,
-    /// How often files, Secret and caBundle are looked at.
+    /// How often to check the files, the Secret and the caBundle.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
     cert_check_interval: Duration,
-    /// Secret in the webhook's namespace that keeps its certificate authority. The chart makes an empty one.
+    /// Secret in the webhook's namespace that holds its certificate authority. The chart creates an empty one.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-ca")]
     ca_secret: String,
-    /// MutatingWebhookConfiguration whose caBundle is kept right.
+    /// MutatingWebhookConfiguration whose caBundle is kept correct.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-mutating-webhook-configuration")]
     webhook_configuration: String,
-    /// Service by whose name the API server calls.
+    /// Service through which the API server calls.
     #[arg(long, value_name = "NAME", default_value = "azure-wi-webhook-webhook-service")]
     service_name: String,
-    /// Life of the certificate authority; a new one is made after two thirds of it.
+    /// Lifetime of the certificate authority; a new one is made after two thirds of it.
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = life)]
     ca_life: Duration,
     /// How long a new certificate authority is trusted before it signs.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = life)]
     ca_overlap: Duration,
-    /// Life of a replica's certificate; a new one is made after two thirds of it.
+    /// Lifetime of a replica's certificate; a new one is made after two thirds of it.
     #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = life)]
     leaf_life: Duration,
 }
 
 impl CertificateArguments {
-    /// What follows something has to be in use before that ends.
+    /// A successor must be in use before its predecessor expires.
     pub(crate) fn check_lifetimes(&self) -> Result<()> {
         if self.disable_cert_rotation {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The TLS side of the server.
+//! TLS configuration of the server.
 
 use std::sync::Arc;
 
@@ -7,16 +7,14 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::version::{TLS12, TLS13};
 
-/// The oldest version of TLS that is spoken.
+/// Minimum TLS version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsVersion {
-    /// TLS 1.2.
     V1_2,
-    /// TLS 1.3.
     V1_3,
 }
 
-/// The TLS side of the server. With `clients`, callers have to show a certificate.
+/// Builds the server's TLS configuration. With `clients`, callers must present a certificate.
 pub fn tls_config(
     oldest: TlsVersion,
     certificates: Arc<dyn ResolvesServerCert>,
@@ -34,7 +32,7 @@ pub fn tls_config(
     };
     let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // API servers never resume a session; tickets would only cost.
+    // API servers never resume a session, so tickets would be wasted.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

@@ -1,4 +1,4 @@
-//! What is known of one connection, for all who decide about it.
+//! State of one connection, shared by all code that decides about it.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -9,22 +9,20 @@ use tokio::task::AbortHandle;
 
 use super::memory::Pool;
 
-/// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Waiting for a request, or for the rest of its head.
     Idle,
     /// Waiting for a request's body.
     Reading,
-    /// Making an answer.
     Answering,
-    /// Waiting for what an answer needs.
+    /// Waiting for data that an answer needs.
     Waiting,
     /// Waiting for the caller to read the answer.
     Writing,
 }
 
-/// A connection as the others see it. Times are in milliseconds since the start of its port.
+/// A connection as the others see it. Times are in milliseconds since its port was opened.
 pub(super) struct Entry {
     pub id: u64,
     pub address: IpAddr,
@@ -35,13 +33,13 @@ pub(super) struct Entry {
     was_silent: AtomicBool,
     has_sent_review: AtomicBool,
     is_leaving: AtomicBool,
-    /// In the lowest bits the [`State`], above them since when.
+    /// The [`State`] in the lowest bits, and the time it was entered above them.
     state: AtomicU64,
-    /// Since when it has not been idle; not even for a millisecond.
+    /// Start of the current period without a full millisecond of idle time.
     busy_since: AtomicU64,
-    /// Memory that its request holds of each pool.
+    /// Memory that its request holds in each pool.
     memory: [AtomicUsize; Pool::ALL.len()],
-    /// Since when it holds any.
+    /// Since when it has held any.
     memory_since: AtomicU64,
 }
 
@@ -86,7 +84,7 @@ impl Entry {
         self.state.store(packed(state, now), Ordering::Relaxed);
     }
 
-    /// Since when it does what it does: how long it has been here, idle, or busy with one request after the other.
+    /// Start of the period by which it is ranked: since it was accepted, became idle, or became continuously busy.
     pub(super) fn age_counts_from(&self) -> u64 {
         match self.state() {
             _ if !self.has_sent_review() => self.accepted,
@@ -95,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// Whether it had its turn and has not sent a byte.
+    /// Whether it has had its turn without sending a byte.
     pub(super) fn is_silent(&self) -> bool {
         self.was_silent.load(Ordering::Relaxed) && !self.has_sent_anything.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! The memory of all requests of one port: who has it, and who gives it up for others.
+//! Memory for all requests of one port: who holds it, and who gives it up for others.
 //!
-//! Large requests and small ones, as most are, have memory of their own each, so that whatever large ones take, small ones are
-//! answered. What is full is not closed to others: bodies that are late and answers that are not read give way, then requests
-//! that wait for the API server, of the address that holds the most.
+//! Large requests and small ones (most are small) have separate memory, so that small ones are answered however much
+//! large ones take. A full pool does not turn newcomers away: late bodies and unread answers give way first, then
+//! requests that wait for the API server, from the address that holds the most.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 use super::entry::{Entry, State, millis};
 use super::{CLEARING, Connection, Connections};
 
-/// What holds memory for less than this is not dropped for others: it is being answered.
+/// A request that has held memory for less than this is not dropped for others: it is being answered.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
-/// An address that holds more than this part of a pool gives way also with what is young: it could renew it for ever.
+/// An address that holds more than this fraction of a pool also loses its new requests: otherwise it could renew them
+/// forever.
 const ADDRESSES_SHARE: usize = 4;
-/// Bodies and answers up to this size are small, in bytes.
+/// Maximum size of small bodies and answers in bytes.
 pub(super) const SMALL: usize = 64 * 1024;
 
-/// The two parts of the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pool {
     Small,
@@ -37,7 +37,7 @@ impl Pool {
         if bytes > SMALL { Self::Large } else { Self::Small }
     }
 
-    /// How much of all memory it has.
+    /// The pool's share of all memory.
     pub(super) fn part_of(self, memory: usize) -> usize {
         let large = memory / 4 * 3;
         match self {
@@ -47,10 +47,10 @@ impl Pool {
     }
 }
 
-/// What is left of a pool.
+/// The free memory of a pool.
 pub(super) struct Memory {
     left: AtomicUsize,
-    /// What those who wait were promised of what is leaving.
+    /// Memory being released that is promised to waiting requests.
     promised: AtomicUsize,
 }
 
@@ -65,9 +65,9 @@ impl Memory {
     }
 }
 
-/// The connections that have to go so that `bytes` come free in a pool of some size, beside the `coming` that will be; `None`
-/// if all of them are not enough, and then nobody goes. `asker` gives nothing up. Requests that wait go only for one that `may_wait`
-/// too.
+/// The connections to evict so that `bytes` become free in a pool of `size`, in addition to the `coming` bytes; `None`
+/// if evicting all of them is not enough, and then none is evicted. `asker` gives nothing up. Waiting requests are
+/// evicted only for one that `may_wait` too.
 fn victims<'a>(
     entries: impl Iterator<Item = &'a Entry> + Clone,
     pool: Pool,
@@ -84,11 +84,11 @@ fn victims<'a>(
     }
     let of = |address: &IpAddr| by_address.get(address).copied().unwrap_or_default();
     let own = of(&asker.address) + bytes;
-    // When a holder may go; the lower, the sooner.
+    // When a holder may be evicted; the lower, the sooner.
     let rank = |entry: &Entry| {
         let is_old = now >= entry.memory_since() + millis(GRACE);
         match entry.state().0 {
-            // A body that is claimed rather than sent is no reason to turn a smaller one away, however young it is.
+            // A body that is announced but not sent is no reason to turn a smaller one away, however new it is.
             State::Reading | State::Idle => (is_old || entry.held(pool) > bytes).then_some(0),
             State::Writing => is_old.then_some(1),
             State::Answering | State::Waiting => {
@@ -124,7 +124,8 @@ impl Connections {
         }
     }
 
-    /// Sends away who has to go so that so much memory will be free soon; `None` if it cannot be, and nobody goes.
+    /// Evicts connections so that this much memory will be free soon; returns `None`, and evicts none, if that is
+    /// impossible.
     fn make_room(&self, bytes: usize, asker: &Entry, may_wait: bool) -> Option<Promise<'_>> {
         let pool = Pool::of(bytes);
         let memory = self.memory(pool);
@@ -151,8 +152,8 @@ impl Connections {
 }
 
 impl Connection {
-    /// Memory for a request of this connection, for which another's may have to go; `None` if there is no room. Only for what
-    /// is not in memory yet, because it may wait.
+    /// Reserves memory for a request of this connection, evicting others if necessary; returns `None` if there is no
+    /// room. Only for data that is not in memory yet, because this may wait.
     pub async fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let (connections, pool) = (&self.connections, Pool::of(bytes));
         if !connections.memory(pool).take(bytes) {
@@ -179,8 +180,8 @@ impl Connection {
         Some(Share::new(self, pool, bytes))
     }
 
-    /// As [`Connection::reserve`], at once or not at all, for what is made from something that is in memory already. Who has to
-    /// go for it goes, and will be missed by nobody who comes later.
+    /// Like [`Connection::reserve`], but at once or not at all, for data made from something already in memory. If
+    /// there is no room, connections are evicted so that later requests find some.
     pub fn reserve_now(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let pool = Pool::of(bytes);
         if !self.connections.memory(pool).take(bytes) {
@@ -191,7 +192,7 @@ impl Connection {
     }
 }
 
-/// Memory that is promised to one who waits, for as long as he does.
+/// Memory promised to a waiting request for as long as it waits.
 struct Promise<'a>(&'a AtomicUsize, usize);
 
 impl<'a> Promise<'a> {
@@ -207,7 +208,7 @@ impl Drop for Promise<'_> {
     }
 }
 
-/// Memory that a request holds; it is given back with this.
+/// Memory that a request holds; dropping it returns the memory.
 pub struct Share {
     connection: Arc<Connection>,
     pool: Pool,
@@ -220,12 +221,12 @@ impl Share {
         Self { connection: Arc::clone(connection), pool, bytes }
     }
 
-    /// How much it is, in bytes.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Gives back what is more than `bytes`.
+    /// Returns everything beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let more = self.bytes.saturating_sub(bytes);
         self.give_back(more);

@@ -1,9 +1,9 @@
-//! The connections of one port: how many there are, how long each is kept, what their requests hold in memory, and who has to
-//! go when something is full.
+//! The connections of one port: how many there are, how long each is kept, how much memory their requests hold, and
+//! which are evicted when a limit is reached.
 //!
-//! A caller without credentials can open connections, stop in the middle of anything, and never read an answer. So what is
-//! full is not closed to others: something goes that has waited long. An API server's requests take milliseconds, so they are
-//! never the oldest for long. [`places`] and [`memory`] say who goes.
+//! A caller without credentials can open connections, stop at any point, and never read an answer. So a full port does
+//! not turn newcomers away: it evicts a connection that has waited long. An API server's requests take milliseconds, so
+//! they are never the oldest for long. [`places`] and [`memory`] choose the connections to evict.
 
 mod entry;
 mod memory;
@@ -35,46 +35,46 @@ use memory::{Memory, Pool};
 pub use entry::State;
 pub use memory::Share;
 
-/// A connection that has sent a review is kept so long for the next one. Go keeps it for 90 seconds, and would lose the
-/// request that meets our close.
+/// How long a connection that has sent a review is kept for the next one. Go keeps it for 90 seconds, and would lose a
+/// request that crosses our close.
 const KEPT_FOR: Duration = Duration::from_mins(2);
-/// How long a dropped connection may take to be gone; the runtime has to come by once.
+/// How long an evicted connection may take to close; the runtime must poll its task once.
 const CLEARING: Duration = Duration::from_secs(1);
-/// Connections that may be leaving while others have their places already: to wait for each would be to accept one in each turn.
+/// Connections that may be closing while others already have their places: waiting for each would mean accepting one
+/// per turn.
 const MOST_LEAVING: usize = 64;
-/// How long nothing is accepted when the system is out of files.
+/// Pause after accepting failed because the system is out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections that are accepted before those that are open get a turn. One at a time would leave the others in the system's
-/// queue while callers are busy; more would be sent away for the next ones before they are heard.
+/// Connections accepted before the open ones get a turn. One at a time would leave the others in the system's queue
+/// while callers are busy; more would evict connections for newer ones before they are heard.
 const ACCEPTED_AT_ONCE: usize = 64;
 
-/// What is allowed on one port.
+/// Limits for one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
-    /// Connections at a time.
+    /// Maximum number of connections.
     pub connections: usize,
     /// Memory that their requests may hold together, in bytes.
     pub memory: usize,
     /// How long a connection may take to send a review.
     pub patience: Duration,
-    /// How long an answer may take to be read.
+    /// How long a caller may take to read an answer.
     pub write_time: Duration,
 }
 
 impl Allowance {
-    /// The largest request that so much memory is enough for, in bytes.
+    /// The largest request that fits in this much memory, in bytes.
     pub fn largest_request(memory: usize) -> usize {
         Pool::Large.part_of(memory)
     }
 }
 
-/// The connections of one port.
 pub struct Connections {
     allowance: Allowance,
     entries: Mutex<HashMap<u64, Arc<Entry>>>,
     next_id: AtomicU64,
     memory: [Memory; Pool::ALL.len()],
-    /// Told when a connection ends or gives memory back.
+    /// Notified when a connection ends or returns memory.
     freed: Notify,
     started: Instant,
     evicted: Counter,
@@ -82,7 +82,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None yet. `evicted` counts those that had to go.
+    /// Starts without connections. `evicted` counts evictions.
     pub fn new(allowance: Allowance, evicted: Counter) -> Arc<Self> {
         Arc::new(Self {
             allowance,
@@ -96,7 +96,7 @@ impl Connections {
         })
     }
 
-    /// Accepts connections until the listener fails for good, and serves each in a task of its own.
+    /// Accepts connections until the listener fails for good, and serves each in its own task.
     pub async fn accept<F>(
         self: Arc<Self>,
         listener: TcpListener,
@@ -121,10 +121,10 @@ impl Connections {
             in_turn += 1;
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
-                // The caller is gone already.
+                // The caller is already gone.
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
-                    // Out of files, mostly: one that is not needed gives its own.
+                    // Usually out of files: evicting a connection frees one.
                     self.make_place(None);
                     if let Some(unlogged) = self.accept_errors.next() {
                         warn!(%error, unlogged, "connections cannot be accepted; the next try follows");
@@ -143,12 +143,12 @@ impl Connections {
             }
             let entry = Arc::clone(&connection.entry);
             let task = tokio::spawn(serve(stream, connection));
-            // Set once, here.
+            // Set only here.
             _ = entry.task.set(task.abort_handle());
         }
     }
 
-    /// A place for a connection from this address; `None` if all others are being answered.
+    /// Makes a place for a connection from this address; returns `None` if all others are being answered.
     async fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Connection>> {
         let cleared = async {
             loop {
@@ -174,7 +174,7 @@ impl Connections {
         Some(Arc::new(Connection { connections: Arc::clone(self), entry }))
     }
 
-    /// Sends a connection away unless there is a place; false if there is none that may go.
+    /// Evicts a connection unless there is a free place; returns false if none may be evicted.
     fn make_place(&self, newcomer: Option<IpAddr>) -> bool {
         let entries = self.entries();
         let staying = entries.values().map(|entry| &**entry).filter(|entry| !entry.is_leaving());
@@ -197,12 +197,12 @@ impl Connections {
     }
 }
 
-/// Whether anything has arrived, as the system says it; the runtime learns of it later.
+/// Whether anything has arrived, according to the system; the runtime learns of it later.
 fn has_bytes(stream: &TcpStream) -> bool {
     SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|bytes| bytes > 0)
 }
 
-/// Whether an error is about the connection that was to be accepted, and none about the listener.
+/// Whether an error concerns only the connection to be accepted, not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -210,66 +210,65 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's place among the others of its port; it ends with this.
+/// A connection's place among the others of its port; dropping it frees the place.
 pub struct Connection {
     connections: Arc<Connections>,
     entry: Arc<Entry>,
 }
 
 impl Connection {
-    /// Who is at the other end.
     pub fn address(&self) -> IpAddr {
         self.entry.address
     }
 
-    /// Notes what the connection does from now on.
+    /// Records the connection's new state.
     pub fn enter(&self, state: State) {
         self.entry.enter(state, self.connections.now());
     }
 
-    /// Whether its last request ended just now: a caller that sends heaps of requests must leave turns to others.
+    /// Whether its last request ended just now: a caller that sends many requests must leave turns to others.
     pub fn is_in_haste(&self) -> bool {
         self.entry.has_sent_review() && self.entry.state().1 >= self.connections.now()
     }
 
-    /// Waits for the first bytes. A caller that means it has sent them by the time that its connection gets a turn, whether the
-    /// runtime knows of them yet or not.
+    /// Waits for the first bytes. A real caller has sent them by the time its connection gets a turn, whether or not
+    /// the runtime knows of them yet.
     ///
     /// # Errors
     /// The connection is gone.
     pub async fn first_bytes(&self, stream: &TcpStream) -> io::Result<()> {
         if !has_bytes(stream) {
             self.entry.note_silence();
-            // What is readable need not have anything to read.
+            // Readiness does not guarantee that there is data.
             stream.peek(&mut [0]).await?;
         }
         self.entry.note_bytes();
         Ok(())
     }
 
-    /// Notes that an answer has been sent, unless the next request is being answered already.
+    /// Records that an answer has been sent, unless the next request is already being answered.
     pub fn has_sent_answer(&self) {
         if self.entry.state().0 == State::Writing {
             self.enter(State::Idle);
         }
     }
 
-    /// Notes that the caller talks as an API server does.
+    /// Records that the caller behaves like an API server.
     pub fn has_sent_review(&self) {
         self.entry.note_review();
     }
 
-    /// Ends when the connection has been idle for too long, or its answer is not read.
+    /// Resolves when the connection has been idle for too long, or its answer is not read.
     pub async fn overdue(&self) {
         let allowance = &self.connections.allowance;
         loop {
             let (state, since) = self.entry.state();
             let deadline = match state {
                 State::Idle if self.entry.has_sent_review() => Some((since, KEPT_FOR)),
-                // Requests for what is not here do not make it longer.
+                // Requests for unknown paths do not extend the time.
                 State::Idle => Some((self.entry.accepted, allowance.patience)),
                 State::Writing => Some((since, allowance.write_time)),
-                // These have deadlines of their own.
+                // These have their own deadlines.
                 State::Reading | State::Answering | State::Waiting => None,
             };
             let now = Instant::now();
@@ -278,7 +277,7 @@ impl Connection {
             if ends.is_some_and(|ends| ends <= now) {
                 return;
             }
-            // The state may change to one that ends sooner.
+            // The state may change to one with an earlier deadline.
             let look_again = now + allowance.patience.min(allowance.write_time);
             sleep_until(ends.map_or(look_again, |ends| ends.min(look_again))).await;
         }
@@ -310,7 +309,7 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, last).into()
     }
 
-    /// A connection from the address with this last part that has sent something, and lasts until it is evicted.
+    /// A connection that has sent something, from the address with this last part; it lasts until it is evicted.
     async fn open(connections: &Arc<Connections>, last: u8) -> Arc<Connection> {
         let connection = connections.admit(address(last)).await.unwrap();
         connection.entry.note_bytes();
@@ -321,19 +320,19 @@ mod tests {
             std::future::pending::<()>().await;
         });
         entry.task.set(task.abort_handle()).unwrap();
-        // So that no two begin at the same time.
+        // So that no two start at the same time.
         tokio::time::advance(Duration::from_millis(1)).await;
         kept.upgrade().unwrap()
     }
 
-    /// As [`open`]; it has sent a review, and does this now.
+    /// Like [`open`], but it has sent a review and is in this state.
     async fn open_kept(connections: &Arc<Connections>, last: u8, state: State) {
         let connection = open(connections, last).await;
         connection.has_sent_review();
         connection.enter(state);
     }
 
-    /// Lets go of what it holds when the connection is evicted, as its task would.
+    /// Releases what it holds when the connection is evicted, as its task would.
     fn let_go(connection: Arc<Connection>, shares: Vec<Share>) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
             while !connection.entry.is_leaving() {
@@ -389,7 +388,7 @@ mod tests {
         for last in [4, 5, 6] {
             open(&connections, last).await;
         }
-        // When there were more new ones than kept ones, the oldest of the new ones went.
+        // While there were more new ones than kept ones, the oldest new ones were evicted.
         assert_eq!(addresses(&connections), [3, 4, 5, 6]);
         open(&connections, 7).await;
         assert_eq!(addresses(&connections), [3, 5, 6, 7]);

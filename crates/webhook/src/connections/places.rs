@@ -1,16 +1,16 @@
-//! Which connection goes when all places are taken.
+//! Chooses the connection to evict when all places are taken.
 //!
-//! A newcomer whose address has more than its share takes an idle one of its own, or one that nobody needs. For any other, in
-//! this order:
+//! A newcomer whose address has more than its share replaces a connection of that address, or one that is not needed.
+//! For any other newcomer, in this order:
 //!
-//! 1. one that has not sent a byte, where there are many: a caller that means it sends its first at once;
-//! 2. one that had a second and sent no review;
-//! 3. of those that just came and those that did send a review, one of the larger group: a flood of new connections does not
-//!    drive out the kept ones, nor do kept ones, which anybody can make, keep out new ones.
+//! 1. one that has not sent a byte, if there are many: a real caller sends its first byte at once;
+//! 2. one that has had a second and has sent no review;
+//! 3. one from the larger group, either new connections or those that have sent a review: a flood of new connections
+//!    does not evict kept ones, and kept ones, which anyone can create, do not keep out new ones.
 //!
-//! Of a group the address goes first that has the most, whatever its connections are doing, so that one address can neither
-//! drive out another nor keep it out. Of an address the longest idle one goes, and one whose request is being answered only if
-//! there is no idle one.
+//! Within a group, the address with the most connections loses one, whatever they are doing, so that one address can
+//! neither evict another nor keep it out. From an address, the connection that has been idle longest is evicted, and
+//! one whose request is being answered only if none is idle.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use super::entry::{Entry, State, millis};
 
-/// A connection that has not sent a review within this had time to.
+/// How long a connection has time to send a review.
 pub(super) const YOUTH: Duration = Duration::from_secs(1);
-/// An address with this part of all connections has few, as any other that has fewer: an API server keeps some, and must not be
-/// told from callers that have one each by that.
+/// An address with at most this fraction of all connections counts as having few, and all such addresses are equal: an
+/// API server keeps a few connections, and must not be evicted before callers that have one each.
 const FEW: usize = 16;
-/// What has not arrived within this is no reason to turn others away.
+/// After this time, a request that has not arrived is no reason to turn others away.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// The connection that has to go for a new one from `newcomer`; `None` if there is none, and the new one has to go.
+/// The connection to evict for a new one from `newcomer`; `None` if there is none, and the new one is refused.
 pub(super) fn victim<'a>(
     entries: impl Iterator<Item = &'a Entry>,
     newcomer: Option<IpAddr>,
@@ -45,9 +45,9 @@ pub(super) fn victim<'a>(
     let had_time = |entry: &Entry| now >= entry.accepted + millis(YOUTH);
     let is_useless = |entry: &Entry| !entry.has_sent_review() && had_time(entry) && !is_answered(entry);
     let is_over = own > fair;
-    // Who has more than a share takes from his own, or what nobody needs.
+    // An address over its share evicts its own connections, or ones that nobody needs.
     let is_exposed = |entry: &Entry| !is_over || Some(entry.address) == newcomer;
-    // A few have just come, and what they send is on its way.
+    // A few are always new, with their bytes still on the way.
     let is_silent = |entry: &Entry| is_exposed(entry) && entry.is_silent();
     let are_many = all.iter().filter(|entry| is_silent(entry)).count() > few;
     let was_silent_long = |entry: &Entry| now >= entry.accepted + millis(GRACE);
@@ -69,8 +69,8 @@ fn is_answered(entry: &Entry) -> bool {
     matches!(entry.state().0, State::Answering | State::Waiting)
 }
 
-/// Whether something goes on that will end soon by itself. What has just come is told apart by its age alone, and so is what is
-/// never idle.
+/// Whether it is doing something that will end soon by itself. New connections are ranked by age alone, and so are
+/// those that are never idle.
 fn is_in_use(entry: &Entry, now: u64) -> bool {
     let (state, since) = entry.state();
     let is_reading = state == State::Reading && now < since + millis(GRACE);
@@ -78,8 +78,8 @@ fn is_in_use(entry: &Entry, now: u64) -> bool {
     entry.has_sent_review() && (is_answered(entry) || is_reading) && !is_late
 }
 
-/// Of the address with the most of these, the longest idle one; one that is in use only if none is idle. Addresses that have
-/// `few` are alike.
+/// The connection of the address with the most candidates that has been idle longest; one in use only if none is idle.
+/// Addresses with up to `few` count as equal.
 fn oldest_of_most(candidates: Vec<&Entry>, few: usize, now: u64) -> Option<&Entry> {
     let counts = counted(&candidates);
     let of = |address: &IpAddr| counts.get(address).copied().unwrap_or_default().max(few);

@@ -14,7 +14,7 @@ use super::objects::{items, text_of};
 use crate::kubernetes;
 use crate::service_accounts::read_one;
 
-/// Service accounts from manifests, and where to ask for others.
+/// Service accounts from manifests, and the cluster to ask for others.
 pub(super) struct Accounts {
     default_namespace: String,
     known: HashMap<(String, String), ServiceAccountLookup>,
@@ -22,12 +22,11 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// None are known yet.
     pub(super) fn new(default_namespace: &str) -> Self {
         Self { default_namespace: default_namespace.to_owned(), known: HashMap::new(), cluster: None }
     }
 
-    /// Takes in the service accounts of a document, in a List or not.
+    /// Adds the service accounts of a document, in a List or not.
     pub(super) fn add(&mut self, document: &Document) {
         let Some(json) = document.json.as_deref().and_then(|json| JsonText::parse(json).ok()) else { return };
         for item in items(json.root()) {
@@ -47,7 +46,7 @@ impl Accounts {
         self.known.insert((namespace, text_of(object, &["metadata", "name"])), account);
     }
 
-    /// Asks the cluster for service accounts that no manifest has.
+    /// Asks the cluster for service accounts that are missing from the manifests.
     ///
     /// # Errors
     /// There is no usable configuration of a cluster.
@@ -58,7 +57,6 @@ impl Accounts {
         Ok(())
     }
 
-    /// Finds a service account.
     pub(super) fn find(&self, namespace: &str, name: &str) -> ServiceAccountLookup {
         if let Some(known) = self.known.get(&(namespace.to_owned(), name.to_owned())) {
             return known.clone();

@@ -1,4 +1,4 @@
-//! Documents of a manifest file. What is not changed is written back byte for byte.
+//! Documents of a manifest file. Unchanged documents are written back byte for byte.
 
 use anyhow::{Context as _, Result, bail};
 use azwi_json::JsonText;
@@ -6,13 +6,13 @@ use serde::Deserialize as _;
 
 use super::yaml::{with_decimal_modes, yaml_of};
 
-/// One document: its text with the separator before it, and what it says as JSON text in the same order.
+/// One document: its text with the preceding separator, and its content as JSON text in the same order.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// `---` and what else stands before the content.
+    /// `---` and any other text before the content.
     separator: String,
     content: String,
-    /// The content as JSON; none for an empty document.
+    /// The content as JSON; `None` for an empty document.
     pub json: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Document>> {
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if is_separator {
-            // A document may begin in the separator's line.
+            // A document may start on the separator's line.
             let rest = line.get(3..).unwrap_or_default();
             let blank = rest.len() - rest.trim_start().len();
             let is_comment = rest.trim_start().is_empty() || rest.trim_start().starts_with('#');
@@ -52,7 +52,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Document>> {
 /// The JSON text of a document, keys in the document's order.
 fn json_of(content: &str) -> Result<Option<String>> {
     if content.trim_start().starts_with('{') {
-        // JSON keeps its own text, numbers and all.
+        // JSON keeps its own text, including the spelling of numbers.
         if serde_json::from_str::<serde::de::IgnoredAny>(content).is_ok() {
             return Ok(Some(content.trim().to_owned()));
         }
@@ -66,14 +66,14 @@ fn json_of(content: &str) -> Result<Option<String>> {
 }
 
 impl Document {
-    /// Adds a separator to the first document of a further file.
+    /// Adds a separator to the first document of each file after the first.
     pub(super) fn separated(self) -> Self {
-        // What comes before a file's own first separator is empty.
+        // The part before a file's first separator is empty.
         let needs_one = self.separator.is_empty() && !self.content.is_empty();
         Self { separator: if needs_one { "---\n".to_owned() } else { self.separator }, ..self }
     }
 
-    /// The document's text, with this in place of its content.
+    /// Returns the document's text with this content.
     ///
     /// # Errors
     /// The JSON cannot be written as YAML.
@@ -87,7 +87,7 @@ impl Document {
         Ok(format!("{}{content}", self.separator))
     }
 
-    /// The content as this program writes YAML.
+    /// Returns the content in this program's YAML style.
     ///
     /// # Errors
     /// The JSON cannot be written as YAML.
@@ -95,7 +95,7 @@ impl Document {
         self.json.as_deref().map_or_else(|| Ok(String::new()), yaml_of)
     }
 
-    /// Kind and name, for people.
+    /// Kind and name, for messages.
     pub(super) fn name(&self) -> String {
         let Some(json) = self.json.as_deref().and_then(|json| azwi_json::JsonText::parse(json).ok()) else {
             return "(empty document)".to_owned();

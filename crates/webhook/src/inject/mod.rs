@@ -1,4 +1,4 @@
-//! `azwi-webhook inject`: the same mutation on manifests, with no webhook.
+//! `azwi-webhook inject`: the same mutation on manifests, without a webhook.
 
 mod accounts;
 mod documents;
@@ -22,7 +22,6 @@ use documents::Document;
 use objects::{items, name_of, text_of};
 use serde_json::json;
 
-/// What `inject` takes.
 #[derive(Debug, Args)]
 #[command(
     about = "Inject into manifests, without a webhook",
@@ -33,10 +32,10 @@ use serde_json::json;
     after_help = "Example:\n  kubectl create deployment web --image=nginx --dry-run=client -o yaml \\\n    | azwi-webhook inject --tenant-id contoso.example --opt-in all --service-accounts sa.yaml -f -"
 )]
 pub struct InjectArguments {
-    /// Manifest, YAML or JSON, with one or several documents; - is standard input. May be repeated.
+    /// YAML or JSON manifest with one or more documents; - is standard input. Can be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Service accounts that exist besides those in the manifests.
+    /// Service accounts in addition to those in the manifests.
     #[arg(long, value_name = "FILE")]
     service_accounts: Vec<PathBuf>,
     /// Read other service accounts from the cluster of the current context.
@@ -45,10 +44,10 @@ pub struct InjectArguments {
     /// Kubeconfig for --from-cluster.
     #[arg(long, value_name = "FILE", requires = "from_cluster")]
     kubeconfig: Option<PathBuf>,
-    /// Namespace of objects that name none.
+    /// Namespace of objects that do not set one.
     #[arg(short = 'n', long, default_value = "default")]
     namespace: String,
-    /// What is written.
+    /// Output format.
     #[arg(short = 'o', long, value_enum, default_value = "manifest")]
     output: Output,
     #[command(flatten)]
@@ -57,15 +56,14 @@ pub struct InjectArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// The manifests, with what was injected.
+    /// The manifests with the injected parts.
     Manifest,
-    /// The operations (RFC 6902) for each changed object, one line each.
+    /// The RFC 6902 operations, one line per changed object.
     Patch,
-    /// The lines that change.
+    /// The changed lines.
     Diff,
 }
 
-/// Runs `inject`.
 pub fn run(arguments: &InjectArguments) -> ExitCode {
     match inject(arguments) {
         Ok(true) => ExitCode::SUCCESS,
@@ -77,20 +75,20 @@ pub fn run(arguments: &InjectArguments) -> ExitCode {
     }
 }
 
-/// What became of a document.
+/// Result of processing a document.
 #[derive(Debug)]
 struct Outcome {
-    /// The document with what was injected; `None` if nothing was.
+    /// The document after injection; `None` if unchanged.
     json: Option<String>,
-    /// The operations for each changed object, as one line of JSON each.
+    /// The operations, one line of JSON per changed object.
     patches: Vec<String>,
-    /// Warnings and denials, for people.
+    /// Warnings and denials.
     messages: Vec<String>,
     /// Whether nothing was denied.
     is_admitted: bool,
 }
 
-/// Whether nothing was denied.
+/// Returns whether nothing was denied.
 fn inject(arguments: &InjectArguments) -> Result<bool> {
     let config = arguments.settings.resolve(None)?.config;
     let mut documents = Vec::new();
@@ -144,7 +142,6 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
     Ok(is_admitted)
 }
 
-/// Injects into every pod of a document.
 fn inject_into(
     document: &Document,
     config: &Config,
@@ -160,7 +157,7 @@ fn inject_into(
         let own = text_of(item.object, &["metadata", "namespace"]);
         let namespace = if own.is_empty() { default_namespace } else { &own };
         let name = name_of(item.object);
-        // What the webhook would say when the pod is created.
+        // The webhook's answer if the pod were created.
         let request = AdmissionRequest::pod_creation(namespace, pod);
         let verdict = admit(&request, config).finish(|namespace, name| accounts.find(namespace, name));
         match verdict {
@@ -180,7 +177,7 @@ fn inject_into(
     }
     if !changes.is_empty() {
         let mut changed = text.to_owned();
-        // From the last to the first, so that the places of those before stay as they are.
+        // From last to first, so that earlier ranges stay valid.
         for (range, pod) in changes.into_iter().rev() {
             changed.replace_range(range, &pod);
         }
@@ -189,7 +186,7 @@ fn inject_into(
     Ok(outcome)
 }
 
-/// The operations on a whole object: those on its pod, each path with the pod's own before it.
+/// The operations on a whole object: those on its pod, with the pod's path before each path.
 fn patch_line(name: &str, path: &[&str], patch: &str) -> Result<String> {
     let prefix: String = path.iter().flat_map(|key| ["/", key]).collect();
     let mut operations: Vec<serde_json::Value> = serde_json::from_str(patch)?;
@@ -212,10 +209,10 @@ fn read(file: &PathBuf) -> Result<String> {
     Ok(text)
 }
 
-/// The lines of a document that change, with three around each.
+/// The changed lines of a document, with three lines of context.
 fn diff(document: &Document, json: Option<&str>) -> Result<String> {
     let Some(json) = json else { return Ok(String::new()) };
-    // Both sides are written by this program, so that only what is injected differs.
+    // This program writes both sides, so that only the injected parts differ.
     let before = document.rewritten()?;
     let after = yaml::yaml_of(json)?;
     let name = document.name();

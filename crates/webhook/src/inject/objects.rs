@@ -1,9 +1,8 @@
-//! The objects of a document, and the pods in them.
+//! The objects of a document, and their pods.
 
 use azwi_json::{JsonValue, printable};
 use azwi_mutation::pod_template_path;
 
-/// An object of a document.
 pub(super) struct Item<'a> {
     pub object: JsonValue<'a>,
     pub kind: String,
@@ -11,13 +10,13 @@ pub(super) struct Item<'a> {
     group: String,
 }
 
-/// The objects of a document: the items of a List, or the one that it is.
+/// The objects of a document: the items of a List, or the document itself.
 pub(super) fn items(root: JsonValue<'_>) -> Vec<Item<'_>> {
     let kind = text_of(root, &["kind"]);
     let Some(items) = root.get("items").filter(|_| kind.ends_with("List")) else {
         return vec![Item { object: root, group: group_of(&text_of(root, &["apiVersion"])), kind }];
     };
-    // The items of a PodList need not say what they are.
+    // The items of a PodList may omit kind and version.
     let or_lists = |own: String, lists: &str| if own.is_empty() { lists.to_owned() } else { own };
     let item = |object| Item {
         object,
@@ -32,7 +31,7 @@ fn group_of(api_version: &str) -> String {
 }
 
 impl<'a> Item<'a> {
-    /// The pod or pod template in the object, and the keys that lead to it.
+    /// The object's pod or pod template, and the keys that lead to it.
     pub(super) fn pod(&self) -> Option<(JsonValue<'a>, Vec<&'static str>)> {
         let path: Vec<_> = match (self.group.as_str(), self.kind.as_str()) {
             ("", "Pod") => Vec::new(),
@@ -49,7 +48,7 @@ pub(super) fn text_of(object: JsonValue<'_>, path: &[&str]) -> String {
     found.and_then(|value| value.text().ok()).unwrap_or_default().into_owned()
 }
 
-/// Kind and name, for people.
+/// Kind and name, for messages.
 pub(super) fn name_of(object: JsonValue<'_>) -> String {
     let name = text_of(object, &["metadata", "name"]);
     let name = if name.is_empty() { text_of(object, &["metadata", "generateName"]) } else { name };

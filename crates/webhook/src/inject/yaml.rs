@@ -1,11 +1,11 @@
-//! YAML between two dialects: this program reads and writes 1.2, kubectl 1.1.
+//! YAML dialects: this program reads and writes 1.2, kubectl 1.1.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use anyhow::Result;
 
-/// JSON text as YAML, keys in the same order.
+/// Converts JSON text to YAML with the same key order.
 ///
 /// # Errors
 /// The text is not JSON.
@@ -18,8 +18,8 @@ pub(super) fn yaml_of(json: &str) -> Result<String> {
     Ok(serde_yaml::to_string(&quoted(value, &quote))?.replace(&quote, "'"))
 }
 
-/// The value with marks around the strings that a writer of YAML 1.2 leaves bare, and that readers of YAML 1.1, such as
-/// kubectl, take for something else.
+/// The value with marks around strings that a YAML 1.2 writer leaves unquoted but YAML 1.1 readers, such as kubectl,
+/// take for something else.
 fn quoted(value: serde_yaml::Value, quote: &str) -> serde_yaml::Value {
     use serde_yaml::Value;
     match value {
@@ -32,7 +32,7 @@ fn quoted(value: serde_yaml::Value, quote: &str) -> serde_yaml::Value {
     }
 }
 
-/// Whether YAML 1.1 has a boolean, a number or a date where this stands without quotes.
+/// Whether YAML 1.1 reads this text as a boolean, a number or a date if unquoted.
 fn is_ambiguous(text: &str) -> bool {
     let is_boolean = ["y", "n", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word));
     let digits = text.trim_start_matches(['+', '-', '.']);
@@ -41,13 +41,13 @@ fn is_ambiguous(text: &str) -> bool {
     is_boolean || is_number
 }
 
-/// File modes with a leading zero are octal for kubectl, but text for a reader of YAML 1.2.
+/// For kubectl, file modes with a leading zero are octal; for a YAML 1.2 reader, they are text.
 pub(super) fn with_decimal_modes(content: &str) -> Cow<'_, str> {
     if !content.contains("ode: 0") {
         return Cow::Borrowed(content);
     }
     let mut text = String::with_capacity(content.len());
-    // How far a block of literal text is indented that must stay as it is.
+    // Indentation of a literal block, which must stay unchanged.
     let mut block: Option<usize> = None;
     for line in content.split_inclusive('\n') {
         let indent = line.len() - line.trim_start().len();
@@ -64,7 +64,7 @@ pub(super) fn with_decimal_modes(content: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The key of a line with its colon, and the file mode after it, if that is octal.
+/// The key of a line with its colon, and the file mode after it if that is octal.
 fn octal_mode(line: &str) -> Option<(&str, u32)> {
     let (key, value) = line.split_at(line.find(": 0")? + 1);
     let name = key.trim_start_matches([' ', '-']);

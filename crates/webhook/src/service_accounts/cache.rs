@@ -1,4 +1,4 @@
-//! What is known of the cluster's service accounts. It outlives the connection to the API server.
+//! The known service accounts of the cluster. The cache outlives the connection to the API server.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,15 +10,15 @@ use k8s_openapi::api::core::v1::ServiceAccount as ServiceAccountObject;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 
-/// What part of the memory the service accounts of one namespace may have: whoever may create them must leave some for others.
+/// Fraction of the memory for the service accounts of one namespace: those who create them must leave room for others.
 const NAMESPACES_SHARE: usize = 4;
-/// What an account takes beside its texts, in bytes: its place in a table that is half empty, and what the allocator adds.
+/// Memory of an account besides its texts, in bytes: its slot in a half-empty table, and the allocator's overhead.
 const PLACE_BYTES: usize = 100;
-/// What a namespace takes beside its accounts and its name, in bytes: a place, and a table of its own.
+/// Memory of a namespace besides its accounts and name, in bytes: a slot, and its own table.
 const NAMESPACE_BYTES: usize = 300;
 
-/// Service accounts by namespace and name, in so much memory and no more. One that has no room is not kept; whoever needs it
-/// reads it. One that says nothing about identities takes a name and a pointer.
+/// Service accounts by namespace and name, within a memory limit. Accounts that do not fit are not kept, and are read
+/// when needed. An account without identity settings takes a name and a pointer.
 #[derive(Debug)]
 pub struct Cache {
     most_bytes: usize,
@@ -30,9 +30,9 @@ pub struct Cache {
 struct State {
     namespaces: HashMap<Box<str>, Namespace>,
     bytes: usize,
-    /// Which list is the newest; the accounts that it does not have go when it is complete.
+    /// Number of the newest list; accounts missing from it are removed when it is complete.
     list: u64,
-    /// How often an account found no room.
+    /// How often an account did not fit.
     without_room: u64,
     is_synced: bool,
 }
@@ -46,25 +46,25 @@ struct Namespace {
 #[derive(Debug)]
 struct Known {
     account: Option<Box<ServiceAccount>>,
-    /// The newest list, or watch after it, that told of it.
+    /// The newest list, or watch after it, that contained the account.
     list: u64,
 }
 
 impl Default for Cache {
-    /// As much as there is.
+    /// Without a memory limit.
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
 impl Cache {
-    /// Keeps as much as has room in so many bytes.
+    /// A cache that uses at most this many bytes.
     pub fn new(most_bytes: usize) -> Self {
         Self { most_bytes, state: RwLock::default(), last_heard: Mutex::default() }
     }
 
-    /// A service account, if it is known. Before the first list is complete none is: what it has told so far may have changed
-    /// since, and the watch that would tell begins at its end.
+    /// Returns a service account if it is known. Before the first list is complete, none is: listed accounts may have
+    /// changed since, and the watch that would report it starts after the list.
     pub fn get(&self, namespace: &str, name: &str) -> Option<ServiceAccount> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let known = state.namespaces.get(namespace).filter(|_| state.is_synced)?.accounts.get(name)?;
@@ -76,38 +76,37 @@ impl Cache {
         self.state.read().unwrap_or_else(PoisonError::into_inner).is_synced
     }
 
-    /// How many service accounts are known.
+    /// Number of known service accounts.
     pub fn len(&self) -> usize {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state.namespaces.values().map(|namespace| namespace.accounts.len()).sum()
     }
 
-    /// Whether none is known.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How often a service account found no room.
+    /// How often a service account did not fit.
     pub fn without_room(&self) -> u64 {
         self.state.read().unwrap_or_else(PoisonError::into_inner).without_room
     }
 
-    /// Notes that the API server has said something about all service accounts, if only that nothing has changed.
+    /// Records that the API server has reported on all service accounts, even if nothing has changed.
     pub fn hear(&self) {
         *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// When the API server last said something; `None` before it did.
+    /// When the API server last reported on service accounts; `None` if it has not yet.
     pub fn last_heard(&self) -> Option<Instant> {
         *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the watch says.
+    /// Applies a watch event.
     pub fn apply(&self, event: Event<PartialObjectMeta<ServiceAccountObject>>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => state.list += 1,
-            // What a new list tells is newer than what is known. So both stand in one table, and not in two at a time.
+            // A new list is newer than the known accounts, so both are in one table instead of two at a time.
             Event::Apply(object) | Event::InitApply(object) => state.insert(&object, self.most_bytes),
             Event::Delete(object) => {
                 let (namespace, name) = key(&object);
@@ -124,14 +123,14 @@ impl Cache {
 impl State {
     fn insert(&mut self, object: &PartialObjectMeta<ServiceAccountObject>, most_bytes: usize) {
         let (namespace, name) = key(object);
-        // An old one must not stay because the new one has no room.
+        // An old version must not stay because the new one does not fit.
         self.remove(namespace, name);
         let account = of_object(object);
         let account = (account != ServiceAccount::default()).then(|| Box::new(account));
         let bytes = bytes(name, account.as_deref());
         let of_namespace =
             self.namespaces.get(namespace).map_or(NAMESPACE_BYTES + namespace.len(), |it| it.bytes);
-        // While half of it is free, one namespace may have more than its share.
+        // While half of it is free, one namespace may exceed its share.
         let is_scarce = self.bytes + bytes > most_bytes / 2;
         let is_over = of_namespace + bytes > most_bytes / NAMESPACES_SHARE;
         if self.bytes + bytes > most_bytes || (is_scarce && is_over) {
@@ -186,14 +185,9 @@ impl State {
     }
 }
 
-/// About how much memory an account takes, in bytes.
+/// Approximate memory of an account in bytes.
 fn bytes(name: &str, account: Option<&ServiceAccount>) -> usize {
-    let account = account.map_or(0, |account| {
-        let texts =
-            [&account.opt_in_label, &account.client_id, &account.tenant_id, &account.token_expiration];
-        let texts: usize = texts.into_iter().flatten().map(|text| text.len() + size_of::<usize>()).sum();
-        size_of::<ServiceAccount>() + texts
-    });
+    let account = account.map_or(0, |account| size_of::<ServiceAccount>() + account.heap_bytes());
     PLACE_BYTES + name.len() + account
 }
 
@@ -202,7 +196,7 @@ fn key(object: &PartialObjectMeta<ServiceAccountObject>) -> (&str, &str) {
     (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
 }
 
-/// What matters of a service account's metadata.
+/// The relevant part of a service account's metadata.
 fn of_object(object: &PartialObjectMeta<ServiceAccountObject>) -> ServiceAccount {
     let labels = object.metadata.labels.iter().flatten();
     let annotations = object.metadata.annotations.iter().flatten();

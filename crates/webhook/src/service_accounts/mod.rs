@@ -1,4 +1,4 @@
-//! Service accounts: from a cache that a watch keeps, or by one read from the API server that all waiters share.
+//! Service accounts: from a cache that a watch updates, or from one API server read that all waiters share.
 
 mod cache;
 mod watch;
@@ -26,28 +26,27 @@ use tokio::time::Instant;
 pub use cache::Cache;
 pub(crate) use watch::watch_service_accounts;
 
-/// Longer than any deadline, so that a read that nobody waits for ends as well.
+/// Longer than any deadline, so that a read without waiters ends as well.
 const LONGEST_READ: Duration = Duration::from_secs(30);
-/// Largest metadata of a service account that is read, in bytes: twice what its annotations may have.
+/// Maximum metadata of a service account that is read, in bytes: twice the limit for annotations.
 const LARGEST_METADATA: usize = 512 * 1024;
-/// How long a read may take before another one may have its place. An API server that is merely slow answers sooner.
+/// How long a read may take before another may replace it. An API server that is merely slow answers sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// As [`PATIENCE`], where the other one is the only one of its namespace.
+/// Like [`PATIENCE`], if the other read is the only one of its namespace.
 const PATIENCE_OF_OTHERS: Duration = Duration::from_secs(2);
-/// What part of all reads those of one namespace may be: whoever may create pods there must leave reads for others. The same
-/// part is kept for namespaces that have no read under way, since somebody may have many namespaces.
+/// Fraction of all reads for one namespace: those who create pods there must leave reads for others. The same fraction
+/// is reserved for namespaces without a read in progress, since one user may have many namespaces.
 const NAMESPACES_SHARE: usize = 8;
 
-/// Reads service accounts.
 pub struct ServiceAccounts {
     cache: Arc<Cache>,
     client: Client,
     most_reads: usize,
     /// Memory for the API server's answers, in bytes.
     answer_memory: Semaphore,
-    /// Reads under way, by namespace and name. A failure is told to those who wait and then forgotten.
+    /// Reads in progress, by namespace and name. A failure is reported to the waiters and then forgotten.
     reads: Mutex<HashMap<Key, UnderWay>>,
-    /// Told when a read has ended.
+    /// Notified when a read has ended.
     ended: Notify,
 }
 
@@ -60,34 +59,34 @@ struct UnderWay {
     task: AbortHandle,
 }
 
-/// A read that is under way, for whoever waits for it.
+/// A read in progress that any number of callers can wait for.
 pub type Read = Shared<BoxFuture<'static, ServiceAccountLookup>>;
 
-/// What there is to a question for a service account.
+/// Result of asking for a service account.
 pub enum Lookup {
-    /// The cache knows it.
+    /// The account from the cache.
     Known(ServiceAccount),
-    /// The API server is asked.
+    /// The API server is being asked.
     Read(Read),
-    /// The API server would have to be asked, but too many questions are open.
+    /// The API server would have to be asked, but too many reads are in progress.
     TooMany,
 }
 
 impl ServiceAccounts {
-    /// Reads through `cache`, and where that has nothing, through `client`: so many accounts at a time at most, whose answers
-    /// take so many bytes.
+    /// Reads through `cache`, and from `client` if the cache does not have it: at most `most_reads` accounts at a time,
+    /// with at most `answer_memory` bytes of answers.
     pub fn new(cache: Arc<Cache>, client: Client, most_reads: usize, answer_memory: usize) -> Self {
-        // One of the largest has room in any case.
+        // There is always room for one of the largest.
         let answer_memory = Semaphore::new(answer_memory.clamp(2 * LARGEST_METADATA, Semaphore::MAX_PERMITS));
         Self { cache, client, most_reads, answer_memory, reads: Mutex::default(), ended: Notify::new() }
     }
 
-    /// The cache.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Looks a service account up, by the read that is under way if there is one. A read goes on when its waiters give up.
+    /// Looks up a service account, sharing a read in progress if there is one. A read continues when its waiters give
+    /// up.
     pub fn find(self: &Arc<Self>, namespace: &str, name: &str) -> Lookup {
         if let Some(account) = self.cache.get(namespace, name) {
             return Lookup::Known(account);
@@ -133,8 +132,8 @@ impl ServiceAccounts {
         Lookup::Read(read)
     }
 
-    /// As [`ServiceAccounts::find`], but waits for a place: whoever is turned away may be a pod that starts without the
-    /// identity that its service account would give it. Half of the time until `deadline` is left for the read.
+    /// Like [`ServiceAccounts::find`], but waits for a free slot: a pod whose request is rejected may start without the
+    /// identity of its service account. Half of the time until `deadline` is left for the read.
     pub async fn find_or_wait(self: &Arc<Self>, namespace: &str, name: &str, deadline: Instant) -> Lookup {
         let now = Instant::now();
         let latest = now + deadline.saturating_duration_since(now) / 2;
@@ -145,7 +144,7 @@ impl ServiceAccounts {
             if !matches!(lookup, Lookup::TooMany) {
                 return lookup;
             }
-            // A read that hangs ends nothing, but has to give its place up some time.
+            // A hanging read does not notify, but must give up its slot eventually.
             let next_look = latest.min(Instant::now() + PATIENCE_OF_OTHERS);
             if self.reads().is_empty() || Instant::now() >= latest {
                 return lookup;
@@ -175,7 +174,7 @@ impl ServiceAccounts {
     }
 }
 
-/// Gives the oldest of some reads up for another one, if the API server had time to answer it.
+/// Cancels the oldest matching read to make room for another, if the API server has had time to answer it.
 fn give_up_oldest(
     reads: &mut HashMap<Key, UnderWay>,
     patience: Duration,
@@ -194,7 +193,7 @@ fn give_up_oldest(
     true
 }
 
-/// Takes a read off those that are under way, however it ends.
+/// Removes a read from those in progress, however it ends.
 struct TakenOff {
     accounts: Arc<ServiceAccounts>,
     key: Key,
@@ -204,7 +203,7 @@ struct TakenOff {
 impl Drop for TakenOff {
     fn drop(&mut self) {
         let mut reads = self.accounts.reads();
-        // One that was given up may have a successor.
+        // A cancelled read may have a successor.
         if reads.get(&self.key).is_some_and(|under_way| under_way.began == self.began) {
             reads.remove(&self.key);
         }
@@ -220,8 +219,8 @@ pub(crate) async fn read_one(client: &Client, namespace: &str, name: &str) -> Se
     read.unwrap_or_else(ServiceAccountLookup::Failed)
 }
 
-/// Reads one service account's metadata. Not through the client's `Api`, which reads an answer of any length and builds all of
-/// it.
+/// Reads one service account's metadata. Not through the client's `Api`, which reads an answer of any length and parses
+/// all of it.
 ///
 /// # Errors
 /// One sentence, the API server's own if it has one.
@@ -235,7 +234,7 @@ async fn read(
     let request = accounts.get_metadata(name, &GetParams::default()).map_err(|error| with_causes(&error))?;
     let response = client.send(request.map(Body::from)).await.map_err(|error| with_causes(&error))?;
     let status = response.status();
-    // Twice, because the pieces of a large answer are put together.
+    // Twice, because the pieces of a large answer are joined.
     let size = response.body().size_hint().upper().and_then(|size| u32::try_from(size).ok());
     let most = size.map_or(LARGEST_METADATA, |size| LARGEST_METADATA.min(size as usize)) * 2;
     let permits = u32::try_from(most).map_err(|error| error.to_string())?;
@@ -257,7 +256,7 @@ async fn read(
     ServiceAccount::from_json(text).map(ServiceAccountLookup::Found)
 }
 
-/// The whole chain of causes, because the first one mostly says nothing.
+/// The whole chain of causes, because the first one rarely helps.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

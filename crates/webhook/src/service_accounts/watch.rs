@@ -1,5 +1,3 @@
-//! Keeps the cache up to date.
-
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -13,11 +11,12 @@ use tracing::{info, warn};
 use super::Cache;
 use crate::metrics::Metrics;
 
-/// Service accounts in one answer to a list. Each may have annotations of 256 KiB, and the client builds all of a page, several
-/// times over.
+/// Service accounts per page of a list. Each may have annotations of 256 KiB, and the client builds a whole page,
+/// several times over.
 const PAGE_SIZE: u32 = 10;
 
-/// Follows all service accounts until the task is dropped. The cache stays as it is while the API server is away.
+/// Watches all service accounts until the task is dropped. The cache stays as it is while the API server is
+/// unavailable.
 pub(crate) async fn watch_service_accounts(client: Client, cache: Arc<Cache>, metrics: Arc<Metrics>) {
     let api: Api<PartialObjectMeta<ServiceAccount>> = Api::all(client);
     let config = watcher::Config::default().page_size(PAGE_SIZE);
@@ -35,7 +34,7 @@ pub(crate) async fn watch_service_accounts(client: Client, cache: Arc<Cache>, me
             }
             Err(error) => {
                 metrics.watch_interruptions.inc();
-                // The client reads a refusal as if it were events, so its words do not help.
+                // The client parses a refusal as events, so its error text does not help.
                 if matches!(error, watcher::Error::WatchFailed(kube::Error::SerdeError(_))) {
                     warn!(
                         %error,
