@@ -96,6 +96,95 @@ Y
   [ "$(policy 1.26.0)" = null ]
 }
 
+# The Deployment's pod template.
+pod_template() { objects 1.35.0 "$@" | jq -c '.[] | select(.kind == "Deployment").spec.template'; }
+
+@test "security contexts name no user, and null removes a key" {
+  pod_template | jq -e '[.spec.securityContext, .spec.containers[0].securityContext | has("runAsUser") or has("runAsGroup")] == [false, false]
+    and .spec.securityContext.runAsNonRoot'
+  pod_template --set podSecurityContext.seccompProfile=null --set securityContext.readOnlyRootFilesystem=null |
+    jq -e '.spec.securityContext == {runAsNonRoot: true} and (.spec.containers[0].securityContext | has("readOnlyRootFilesystem") | not)'
+}
+
+@test "on the host's network the ports move, and a rollout frees them first" {
+  pod_template --set hostNetwork=true --set healthAddr=:19440 --set metricsAddr=:18095 --set service.targetPort=19443 |
+    jq -e '.spec.hostNetwork and .spec.dnsPolicy == "ClusterFirstWithHostNet"
+      and ([.spec.containers[0].ports[].containerPort] == [19443, 18095, 19440])
+      and (.spec.containers[0].args | index("--health-addr=:19440") and index("--metrics-addr=:18095") and index("--webhook-addr=:19443"))'
+  objects 1.35.0 --set hostNetwork=true | jq -e '.[] | select(.kind == "Deployment").spec.strategy.rollingUpdate == {maxSurge: 0, maxUnavailable: 1}'
+  objects 1.35.0 --set strategy.type=Recreate | jq -e '.[] | select(.kind == "Deployment").spec.strategy == {type: "Recreate"}'
+  pod_template | jq -e '.spec | has("dnsPolicy") or has("hostNetwork") | not'
+}
+
+@test "common labels are on every object and pod, and in no selector" {
+  objects 1.35.0 --set commonLabels.team=x --set serviceMonitor.enabled=true --set networkPolicy.enabled=true --set autoscaling.enabled=true |
+    jq -e '(map(select(.metadata.labels.team != "x") | .kind) == [])
+      and (.[] | select(.kind == "Deployment").spec.template.metadata.labels.team == "x")
+      and ([.. | (.selector? // .podSelector? // .labelSelector?) | objects | (.matchLabels // .) | .team?] | map(select(. != null)) == [])'
+}
+
+@test "probes take single fields, and null removes one" {
+  pod_template --set readinessProbe.periodSeconds=5 --set livenessProbe.failureThreshold=null |
+    jq -e '.spec.containers[0] | .readinessProbe.periodSeconds == 5 and .readinessProbe.timeoutSeconds == 3
+      and (.livenessProbe | has("failureThreshold") | not)'
+}
+
+@test "an image by its digest" {
+  local digest=sha256:0000000000000000000000000000000000000000000000000000000000000000
+  pod_template --set image.digest=$digest | jq -e --arg digest "$digest" '.spec.containers[0].image | endswith("azwi-webhook@" + $digest)'
+  refused "/image/digest" --set image.digest=latest
+}
+
+@test "a drained node takes one replica, and a budget blocks no drain" {
+  pod_template | jq -e '.spec.topologySpreadConstraints[0] | .whenUnsatisfiable == "DoNotSchedule" and .nodeTaintsPolicy == "Honor"
+    and .matchLabelKeys == ["pod-template-hash"]'
+  budget() { objects 1.35.0 "$@" | jq -c '.[] | select(.kind == "PodDisruptionBudget").spec | {minAvailable, maxUnavailable}'; }
+  [ "$(budget --set replicaCount=1)" = '{"minAvailable":null,"maxUnavailable":1}' ]
+  # Upstream's values still count.
+  [ "$(budget --set podDisruptionBudget.minAvailable=1)" = '{"minAvailable":1,"maxUnavailable":null}' ]
+}
+
+@test "a quota allows the system's priority class outside of kube-system" {
+  quota() { objects 1.35.0 "$@" | jq -c '[.[] | select(.kind == "ResourceQuota").spec.scopeSelector.matchExpressions[0].values]'; }
+  [ "$(quota)" = '[["system-cluster-critical"]]' ]
+  [ "$(quota --set priorityClassName=mine)" = '[]' ]
+  [ "$(quota --set resourceQuota.enabled=false)" = '[]' ]
+  [ "$(quota --namespace kube-system)" = '[]' ]
+}
+
+@test "names outside of namespaces move, to run beside another installation" {
+  objects 1.35.0 --set webhookConfiguration.name=mine --set clusterRole.name=my-role | jq -e '
+    ([.[] | select(.kind | test("^Mutating|^ClusterRole")).metadata.name] | sort) == ["mine", "my-role", "my-rolebinding"]
+    and (.[] | select(.kind == "ClusterRole").rules[1].resourceNames == ["mine"])
+    and (.[] | select(.kind == "ClusterRoleBinding").roleRef.name == "my-role")
+    and (.[] | select(.kind == "Deployment").spec.template.spec.containers[0].args | index("--webhook-configuration=mine") != null)'
+}
+
+@test "a parent chart switches it on and off, and passes globals" {
+  local parent=$BATS_TEST_TMPDIR/parent
+  mkdir -p "$parent/charts" "$parent/templates"
+  cp -r charts/azure-workload-identity-webhook "$parent/charts"
+  cat >"$parent/Chart.yaml" <<'Y'
+apiVersion: v2
+name: parent
+version: 1.0.0
+dependencies:
+  - {name: azure-workload-identity-webhook, version: "*", condition: azure-workload-identity-webhook.enabled}
+Y
+  kinds() { helm template parent "$parent" --kube-version 1.35.0 --set azure-workload-identity-webhook.azureTenantID=contoso.example \
+    --set global.team=x "$@" | grep -c '^kind:' || true; }
+  [ "$(kinds --set azure-workload-identity-webhook.enabled=true)" -gt 5 ]
+  [ "$(kinds --set azure-workload-identity-webhook.enabled=false)" -eq 0 ]
+}
+
+@test "the service monitor is what Prometheus operators select" {
+  objects 1.35.0 --set serviceMonitor.enabled=true --set serviceMonitor.namespace=monitoring --set serviceMonitor.additionalLabels.release=prometheus \
+    --set serviceMonitor.scrapeTimeout=5s --set 'serviceMonitor.relabelings[0].action=labelmap' --set 'serviceMonitor.metricRelabelings[0].action=drop' |
+    jq -e '.[] | select(.kind == "ServiceMonitor") | .metadata.namespace == "monitoring" and .metadata.labels.release == "prometheus"
+      and .spec.namespaceSelector.matchNames == ["own"] and .spec.endpoints[0].scrapeTimeout == "5s"
+      and .spec.endpoints[0].relabelings[0].action == "labelmap" and .spec.endpoints[0].metricRelabelings[0].action == "drop"'
+}
+
 @test "Helm 4 renders what Helm 3 does" {
   need helm4
   render 1.35.0 --set networkPolicy.enabled=true >"$BATS_TEST_TMPDIR/three"

@@ -19,7 +19,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 
 #[cfg(target_env = "musl")]
-use musl_memory as _;
+use musl_memcpy as _;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]

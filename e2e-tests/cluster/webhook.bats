@@ -9,6 +9,8 @@ load helpers
 
 setup_file() {
   kubectl create namespace "$system"
+  # As the static manifests have it.
+  kubectl label namespace "$system" pod-security.kubernetes.io/enforce=restricted
   local start end
   start=$(date +%s%N)
   helm_webhook install
@@ -47,6 +49,34 @@ teardown_file() {
   is_changed() { [ "$(pod_dry_run changed | client_id_of)" = 00000000-0000-0000-0000-00000000000a ]; }
   eventually is_changed
 }
+
+@test "an account annotated right before its pod counts, a hundred times" {
+  for number in $(seq 100); do
+    kubectl -n "$demo" create serviceaccount "late-$number" >/dev/null
+    kubectl -n "$demo" annotate serviceaccount "late-$number" "azure.workload.identity/client-id=$client" >/dev/null
+    [ "$(pod_dry_run "late-$number" 2>/dev/null | client_id_of)" = "$client" ] || { echo "not the pod of late-$number"; return 1; }
+  done
+}
+
+@test "a static pod is shown by its mirror pod, whatever the labels say" {
+  local folder=${CLUSTER_STATE:-/tmp/azwi-cluster}/static-pods
+  [ -d "$folder" ] || skip "only on a cluster of its own"
+  kubectl -n "$demo" label --overwrite serviceaccount default azure.workload.identity/use=true
+  kubectl -n "$demo" annotate --overwrite serviceaccount default "azure.workload.identity/client-id=$client"
+  cat >"$folder/shown.yaml" <<Y
+apiVersion: v1
+kind: Pod
+metadata: {name: shown, namespace: $demo, labels: {azure.workload.identity/use: "true"}}
+spec: {containers: [{name: c, image: "$WORKLOAD_IMAGE", imagePullPolicy: Never}]}
+Y
+  eventually kubectl -n "$demo" get pod shown-node
+  rm "$folder/shown.yaml"
+  kubectl -n "$demo" label serviceaccount default azure.workload.identity/use-
+  kubectl -n "$demo" annotate serviceaccount default azure.workload.identity/client-id-
+  eventually is_gone shown-node
+}
+
+is_gone() { ! kubectl -n "$demo" get pod "$1" >/dev/null 2>&1; }
 
 @test "a labelled service account opts in a pod that is not labelled" {
   demo_account labelled "$client"

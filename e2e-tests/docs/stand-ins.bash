@@ -36,12 +36,15 @@ kubectl() {
       grep -q '^kind: ' applied.yaml && ! grep -n '\${' applied.yaml
       ;;
     # These need a cluster: only the words can be checked.
-    *" annotate "* | *" auth can-i "* | *" create "* | *" delete "* | *" describe "* | *" exec "* | *" get "* | *" rollout restart "* | *" run "* | *" wait "*) ;;
+    *" annotate "* | *" auth can-i "* | *" create "* | *" delete "* | *" describe "* | *" exec "* | *" get "* | *" port-forward "* | *" rollout restart "* | *" run "* | *" wait "*) ;;
     *) echo "no stand-in for kubectl $*" >&2; return 1 ;;
   esac
 }
 
 azwi-webhook() { "${CARGO_TARGET_DIR:-$ROOT/target}/debug/azwi-webhook" "$@"; }
+
+# No webhook runs here.
+curl() { [ "$*" = "--request PUT localhost:9440/log-level?level=debug" ]; }
 
 # Azure is not available here.
 az() { :; }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use admission_caller::answer::Answer;
 use admission_caller::request::labelled_pod;
+use serde_json::json;
 use test_support::setup::{CLIENT_ID, Setup, pod_review, with_client_id};
 use test_support::webhook::WebhookProcess;
 
@@ -57,6 +58,43 @@ async fn a_missing_service_account_is_not_remembered() {
     assert_eq!(missing.message, "serviceaccounts \"nobody\" not found");
     setup.api_server.apply_unseen("ns", "nobody", &with_client_id("00000000-0000-0000-0000-000000000002"));
     assert!(setup.answer(&labelled_pod("nobody")).await.unwrap().allowed);
+}
+
+#[tokio::test]
+async fn an_account_that_was_annotated_a_moment_before_counts() {
+    let setup = Setup::start(&[]).await.unwrap();
+    setup.api_server.apply("ns", "late", &json!({}));
+    let warns = async |setup: &Setup| !setup.answer(&labelled_pod("late")).await.unwrap().warnings.is_empty();
+    assert!(warns(&setup).await, "it has no client id");
+    let is_cached =
+        async |webhook: &WebhookProcess| webhook.metric("azwi_cached_service_accounts").await.unwrap() >= 2.0;
+    setup.webhook.wait_until("aware of the account", is_cached).await.unwrap();
+    let id = "00000000-0000-0000-0000-000000000004";
+    setup.api_server.apply_unseen("ns", "late", &with_client_id(id));
+    let answer = setup.answer(&labelled_pod("late")).await.unwrap();
+    assert_eq!((client_id_in(&answer), &*answer.warnings), (Some(id), &[][..]), "read again");
+    setup.api_server.apply("ns", "late", &with_client_id(id));
+    let is_known = async |_: &WebhookProcess| {
+        let before = setup.api_server.gets();
+        setup.answer(&labelled_pod("late")).await.unwrap();
+        setup.api_server.gets() == before
+    };
+    setup.webhook.wait_until("aware of the annotation", is_known).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_cache_says_stands_when_the_api_server_does_not_answer() {
+    let setup = Setup::start(&[]).await.unwrap();
+    setup.api_server.apply("ns", "plain", &json!({}));
+    let is_cached =
+        async |webhook: &WebhookProcess| webhook.metric("azwi_cached_service_accounts").await.unwrap() >= 2.0;
+    setup.webhook.wait_until("aware of the account", is_cached).await.unwrap();
+    setup.api_server.answer_reads(false);
+    let body = pod_review(&labelled_pod("plain"));
+    let mut connection = setup.caller.connect().await.unwrap();
+    let reply = connection.send("POST", "/mutate-v1-pod?timeout=1s", "application/json", body).await.unwrap();
+    let answer = Answer::from_review(&reply.json().unwrap()).unwrap();
+    assert!(answer.allowed && answer.warnings[0].starts_with("AZWI001"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -124,10 +162,10 @@ async fn health_tells_each_check_and_metrics_are_shown() {
         assert_eq!(webhook.get(webhook.health, path).await.unwrap(), (200, "ok".to_owned()), "{path}");
     }
     let (status, verbose) = webhook.get(webhook.health, "/readyz?verbose").await.unwrap();
-    assert_eq!(
-        (status, &*verbose),
-        (200, "[+]api-server-answered ok\n[+]certificate-valid ok\n[+]not-draining ok\n[+]cache-synced ok\n")
-    );
+    assert_eq!(status, 200);
+    let (checks, cache) = verbose.rsplit_once("\n[+]").unwrap();
+    assert_eq!(checks, "[+]api-server-answered ok\n[+]certificate-valid ok\n[+]not-draining ok");
+    assert!(cache.starts_with("cache-synced ok; the API server was heard "), "{cache}");
     setup.answer(&labelled_pod("sa")).await.unwrap();
     let (_, metrics) = webhook.get(webhook.metrics, "/metrics").await.unwrap();
     for name in [
@@ -141,6 +179,22 @@ async fn health_tells_each_check_and_metrics_are_shown() {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
     assert!(!metrics.contains("namespace="), "a namespace is a label without a bound");
+}
+
+#[tokio::test]
+async fn the_log_level_of_a_running_webhook_changes() {
+    let setup = Setup::start(&[]).await.unwrap();
+    let webhook = &setup.webhook;
+    assert_eq!(webhook.get(webhook.health, "/log-level").await.unwrap(), (200, "info\n".to_owned()));
+    setup.answer(&labelled_pod("sa")).await.unwrap();
+    assert!(!webhook.log().contains("\"answered\""));
+    let put = async |path: &str| webhook.send(webhook.health, "PUT", path).await.unwrap();
+    assert_eq!(put("/log-level?level=debug").await, (200, "debug\n".to_owned()));
+    setup.answer(&labelled_pod("sa")).await.unwrap();
+    let is_logged = async |webhook: &WebhookProcess| webhook.log().contains("\"answered\"");
+    webhook.wait_until("logging requests", is_logged).await.unwrap();
+    let (status, text) = put("/log-level?level=loud").await;
+    assert!(status == 400 && text.contains("valid choices are"), "{text}");
 }
 
 /// Names of metrics in a text, without the suffixes of Prometheus' text format.

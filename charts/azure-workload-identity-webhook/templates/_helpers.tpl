@@ -7,6 +7,9 @@ release: {{ .Release.Name }}
 {{- end -}}
 
 {{- define "azwi.labels" -}}
+{{- with .Values.commonLabels }}
+{{- toYaml . }}
+{{ end -}}
 {{ include "azwi.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -19,6 +22,38 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Port of an address such as ":8095" or "0.0.0.0:8095". */}}
 {{- define "azwi.metricsPort" -}}
 {{- .Values.metricsAddr | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "azwi.healthPort" -}}
+{{- .Values.healthAddr | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "azwi.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .release | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A probe: the chart's, with the fields that the user sets or removes. */}}
+{{- define "azwi.probe" -}}
+{{- $probe := dict -}}
+{{- range $key, $value := mergeOverwrite (deepCopy .chart) (.user | default dict) -}}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $probe $key $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
+{{/* A map without the keys that are null, which some versions of Helm leave in. */}}
+{{- define "azwi.withoutNulls" -}}
+{{- $kept := dict -}}
+{{- range $key, $value := . -}}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $kept $key $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $kept -}}
 {{- end -}}
 
 {{- define "azwi.webhookClient" -}}
@@ -80,7 +115,7 @@ namespaceSelector:
 
 {{/* With --reuse-values Helm takes the old chart's defaults for this chart's, among them upstream's image. */}}
 {{- define "azwi.requireNewDefaults" -}}
-{{- if not .Values.certificates -}}
-{{- fail "the values come from another chart's defaults, as with helm upgrade --reuse-values; use --reset-then-reuse-values (Helm 3.14 or later), or --values with a file from helm get values" -}}
+{{- if not (and .Values.certificates .Values.webhookConfiguration) -}}
+{{- fail "the values come from the defaults of another chart, or of another version of this one, as with helm upgrade --reuse-values; use --reset-then-reuse-values (Helm 3.14 or later), or --values with a file from helm get values" -}}
 {{- end -}}
 {{- end -}}

@@ -10,8 +10,8 @@ use azwi_json::printable;
 use crate::config::{Config, OptIn, is_dns_label, is_dns_subdomain};
 use crate::denial::Denial;
 use crate::plan::{Mutation, NamedServiceAccount, advice, plan};
-use crate::view::{AdmissionRequest, PodHead, ServiceAccountLookup, Workload};
-use crate::warning::Warning;
+use crate::view::{AdmissionRequest, PodHead, ServiceAccount, ServiceAccountLookup, Workload};
+use crate::warning::{Warning, WarningCode};
 
 /// The host's answer: the pod is admitted with a possibly empty mutation, or denied.
 pub type Verdict = Result<Mutation, Denial>;
@@ -171,12 +171,30 @@ impl<'a> PendingAdmission<'a> {
         size_of::<Self>() + self.pod.heap_bytes()
     }
 
+    /// Whether this service account may be older than what the pod was made for: the pod asks for its identity by its label,
+    /// and would be denied, or start without. A host with a cache reads the account again before it says so.
+    pub fn is_doubtful(&self, account: &ServiceAccount, verdict: &Verdict) -> bool {
+        if !self.pod.is_labelled() {
+            return false;
+        }
+        let is_opted_in = is_opted_in_by_itself(&self.pod, self.config.opt_in) || account.is_opted_in();
+        match verdict {
+            Err(_) => true,
+            Ok(mutation) => {
+                let is_bad = |warning: &Warning| {
+                    matches!(warning.code(), WarningCode::NoClientId | WarningCode::PodsWouldBeDenied)
+                };
+                !is_opted_in || mutation.warnings.iter().any(is_bad)
+            }
+        }
+    }
+
     /// Finishes with the result of the lookup.
     ///
     /// # Errors
     /// The pod is opted in and cannot be mutated: its service account is missing or unreadable, or requests an
     /// unsupported configuration.
-    pub fn resume(self, lookup: ServiceAccountLookup) -> Verdict {
+    pub fn resume(&self, lookup: ServiceAccountLookup) -> Verdict {
         let subject = match &self.workload {
             Some(workload) => workload.pods.clone(),
             None => pod_subject(&self.pod),
@@ -198,7 +216,7 @@ impl<'a> PendingAdmission<'a> {
             );
             Ok(Mutation::default())
         };
-        let Some(workload) = self.workload else {
+        let Some(workload) = &self.workload else {
             let mutation = verdict?;
             warnings.extend(mutation.warnings);
             return Ok(Mutation { warnings, ..mutation });
@@ -209,7 +227,7 @@ impl<'a> PendingAdmission<'a> {
             Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
         }
         if !is_opted_in {
-            advice::of_workload_label(&workload, opt_in, &mut warnings);
+            advice::of_workload_label(workload, opt_in, &mut warnings);
         }
         Ok(Mutation { warnings, ..Mutation::default() })
     }

@@ -140,9 +140,8 @@ impl ApiServer {
 
     /// Sends a bookmark: nothing has changed.
     pub fn bookmark(&self) {
-        let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": "8"}});
-        self.tell("BOOKMARK", &object);
+        // It is not an error if there are no watches.
+        _ = self.cluster.changes.send(bookmark_event());
     }
 
     /// Blocks or resumes reads of single service accounts.
@@ -162,7 +161,7 @@ impl ApiServer {
 
     fn tell(&self, kind: &str, object: &Value) {
         // It is not an error if there are no watches.
-        _ = self.cluster.changes.send(format!("{}\n", json!({"type": kind, "object": object})));
+        _ = self.cluster.changes.send(event(kind, object));
     }
 
     /// Number of reads of single service accounts.
@@ -188,6 +187,18 @@ fn object(namespace: &str, name: &str, metadata: &Value) -> Value {
         whole.extend(metadata.clone());
     }
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": whole})
+}
+
+/// A line of a watch.
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+/// Nothing has changed.
+fn bookmark_event() -> String {
+    let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": "8"}});
+    event("BOOKMARK", &object)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -230,6 +241,9 @@ async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query)
     let changes = stream::unfold(cluster.changes.subscribe(), |mut changes| async {
         changes.recv().await.ok().map(|line| (line, changes))
     });
+    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("timeoutSeconds=")?.parse().ok());
+    let over = tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(300)));
+    let changes = changes.take_until(over).chain(stream::once(async { bookmark_event() }));
     Body::from_stream(changes.map(Ok::<_, Infallible>)).into_response()
 }
 

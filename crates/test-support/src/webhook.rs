@@ -1,8 +1,10 @@
 //! The real webhook: as a process, or inside a test with a configuration that changes between cases.
 
+use std::collections::HashMap;
+use std::future::ready;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -140,13 +142,24 @@ impl WebhookProcess {
     /// # Errors
     /// There was no answer.
     pub async fn get(&self, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+        self.send(address, "GET", path).await
+    }
+
+    /// Status and body of the answer to a request without TLS and without a body.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn send(&self, address: SocketAddr, method: &str, path: &str) -> Result<(u16, String)> {
         use http_body_util::{BodyExt as _, Empty};
         let stream = tokio::net::TcpStream::connect(address).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let request =
-            Request::builder().uri(path).header("host", "test").body(Empty::<hyper::body::Bytes>::new())?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "test")
+            .body(Empty::<hyper::body::Bytes>::new())?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
@@ -232,6 +245,8 @@ fn program() -> Result<PathBuf> {
 pub struct EmbeddedWebhook {
     reviewer: Arc<Reviewer>,
     cache: Arc<Cache>,
+    /// For what is read again although the cache knows it.
+    accounts: Accounts,
     caller: Caller,
     server: JoinHandle<()>,
 }
@@ -249,7 +264,9 @@ impl EmbeddedWebhook {
             certificate.signing_key.serialize_pem().as_bytes(),
         )?);
         let cache = Arc::new(Cache::default());
-        let client = kube::Client::new(service_fn(missing), "default");
+        let accounts = Accounts::default();
+        let known = Arc::clone(&accounts);
+        let client = kube::Client::new(service_fn(move |request| ready(read(&known, &request))), "default");
         let limits = Limits::default();
         let service_accounts =
             Arc::new(ServiceAccounts::new(Arc::clone(&cache), client, limits.reads, limits.read_memory));
@@ -261,7 +278,7 @@ impl EmbeddedWebhook {
         let tls = tls_config(TlsVersion::V1_3, certificates, None)?;
         let server =
             tokio::spawn(serve(listener, tls, Arc::clone(&reviewer), limits, std::future::pending()));
-        Ok(Self { reviewer, cache, caller, server })
+        Ok(Self { reviewer, cache, accounts, caller, server })
     }
 
     /// Sets the configuration and the service accounts of `namespace`.
@@ -271,11 +288,16 @@ impl EmbeddedWebhook {
     pub fn set(&self, config: Config, namespace: &str, service_accounts: &[Value]) -> Result<()> {
         self.reviewer.config.store(Arc::new(config));
         self.cache.apply(Event::Init);
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.clear();
         for account in service_accounts {
             let mut account = account.clone();
             if let Some(metadata) = account.get_mut("metadata").and_then(Value::as_object_mut) {
                 metadata.insert("namespace".to_owned(), namespace.into());
             }
+            let name = account.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}");
+            accounts.insert(path, account.clone());
             self.cache.apply(Event::InitApply(serde_json::from_value(account)?));
         }
         self.cache.apply(Event::InitDone);
@@ -293,8 +315,14 @@ impl Drop for EmbeddedWebhook {
     }
 }
 
-/// An API server without service accounts.
-async fn missing(request: Request<kube::client::Body>) -> Result<Response<Body>> {
-    let name = request.uri().path().rsplit('/').next().unwrap_or_default();
-    Ok(Response::builder().status(404).body(Body::from(not_found(name).to_string()))?)
+/// The service accounts of an API server by their paths.
+type Accounts = Arc<Mutex<HashMap<String, Value>>>;
+
+/// An API server that has these service accounts.
+fn read(accounts: &Accounts, request: &Request<kube::client::Body>) -> Result<Response<Body>> {
+    let path = request.uri().path();
+    let account = accounts.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let (status, object) = account.map_or_else(|| (404, not_found(name)), |account| (200, account));
+    Ok(Response::builder().status(status).body(Body::from(object.to_string()))?)
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use http_body_util::Full;
@@ -14,7 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::certificates::CertificateStore;
 use crate::connections::{Allowance, Connection, Connections, State};
 use crate::reviewer::Reviewer;
+use crate::telemetry::{LogControl, LogLevel};
 
 /// Connections per port. The callers are the kubelet and one or two Prometheus servers. More places give a caller more
 /// time for its request while others open connections; each takes 2 KiB, or 12 KiB after it has sent something.
@@ -41,6 +42,8 @@ pub struct Observed {
     /// The cache, the metrics, and whether the process is draining.
     pub reviewer: Arc<Reviewer>,
     pub certificates: Arc<CertificateStore>,
+    /// The log level.
+    pub log: LogControl,
 }
 
 /// A readiness condition: its name, and whether it is met.
@@ -95,7 +98,16 @@ fn listener(runtime: &tokio::runtime::Runtime, listener: TcpListener) -> Result<
 }
 
 /// Renders a page from its path and query.
-type Page = fn(&Observed, path: &str, query: &str) -> Answer;
+type Page = fn(&Observed, &Question<'_>) -> Answer;
+
+/// What is asked for.
+struct Question<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: &'a str,
+    /// Whether the caller is in the pod, as with `kubectl port-forward`.
+    is_local: bool,
+}
 
 struct Answer {
     status: StatusCode,
@@ -111,7 +123,13 @@ impl Answer {
 
 async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observed, page: Page) {
     let service = service_fn(async |request: Request<Incoming>| {
-        let answer = page(&observed, request.uri().path(), request.uri().query().unwrap_or_default());
+        let question = Question {
+            method: request.method(),
+            path: request.uri().path(),
+            query: request.uri().query().unwrap_or_default(),
+            is_local: connection.address().is_loopback(),
+        };
+        let answer = page(&observed, &question);
         let mut response = Response::new(Full::new(Bytes::from(answer.text)));
         *response.status_mut() = answer.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.media_type));
@@ -137,19 +155,36 @@ async fn serve(stream: TcpStream, connection: Arc<Connection>, observed: Observe
 
 /// `/livez` and `/healthz` only report that the process is alive, `/readyz` that it can answer; `?verbose` names each
 /// check.
-fn health_page(observed: &Observed, path: &str, query: &str) -> Answer {
-    match path {
+fn health_page(observed: &Observed, question: &Question<'_>) -> Answer {
+    match question.path {
         "/livez" | "/healthz" => Answer::plain(StatusCode::OK, "ok"),
         "/readyz" => {
-            let is_synced = observed.reviewer.service_accounts.cache().is_synced();
-            let is_verbose = query.split('&').any(|parameter| parameter.starts_with("verbose"));
-            readiness(&observed.checks(), is_synced, is_verbose)
+            let cache = observed.reviewer.service_accounts.cache();
+            let is_verbose = question.query.split('&').any(|parameter| parameter.starts_with("verbose"));
+            readiness(&observed.checks(), cache.is_synced(), cache.last_heard(), is_verbose)
         }
+        "/log-level" => log_level(&observed.log, question),
         _ => Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /livez or /readyz?verbose\n"),
     }
 }
 
-fn readiness(checks: &[Check], is_synced: bool, is_verbose: bool) -> Answer {
+/// Shows or changes the log level, for callers in the pod only: whoever could make the webhook write more could fill a disk.
+fn log_level(log: &LogControl, question: &Question<'_>) -> Answer {
+    if !question.is_local {
+        return Answer::plain(StatusCode::FORBIDDEN, "only from inside the pod: use kubectl port-forward\n");
+    }
+    if question.method != Method::PUT {
+        return Answer::plain(StatusCode::OK, format!("{}\n", log.level()));
+    }
+    let word = question.query.split('&').find_map(|parameter| parameter.strip_prefix("level="));
+    match word.ok_or_else(|| "PUT /log-level?level=debug".to_owned()).and_then(LogLevel::read) {
+        Ok(level) if log.set(level) => Answer::plain(StatusCode::OK, format!("{level}\n")),
+        Ok(_) => Answer::plain(StatusCode::INTERNAL_SERVER_ERROR, "the log level cannot be changed\n"),
+        Err(problem) => Answer::plain(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+    }
+}
+
+fn readiness(checks: &[Check], is_synced: bool, heard: Option<Instant>, is_verbose: bool) -> Answer {
     let is_ready = checks.iter().all(|(_, holds)| *holds);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if is_ready && !is_verbose {
@@ -162,16 +197,21 @@ fn readiness(checks: &[Check], is_synced: bool, is_verbose: bool) -> Answer {
     }
     // Not a condition: until the cache is synced, service accounts are read one by one, which is slower but works.
     text.push_str(if is_synced {
-        "[+]cache-synced ok\n"
+        "[+]cache-synced ok"
     } else {
-        "[ ]cache-synced not yet; service accounts are read one by one\n"
+        "[ ]cache-synced not yet, accounts are read one by one"
     });
+    // Writing to a String cannot fail.
+    _ = match heard {
+        Some(heard) => writeln!(text, "; the API server was heard {} s ago", heard.elapsed().as_secs()),
+        None => writeln!(text, "; the API server was not heard yet"),
+    };
     Answer::plain(status, text)
 }
 
 /// `/metrics` in the `OpenMetrics` text format.
-fn metrics_page(observed: &Observed, path: &str, _: &str) -> Answer {
-    if path != "/metrics" {
+fn metrics_page(observed: &Observed, question: &Question<'_>) -> Answer {
+    if question.path != "/metrics" {
         return Answer::plain(StatusCode::NOT_FOUND, "there is nothing here; try /metrics\n");
     }
     let metrics = &observed.reviewer.metrics;
@@ -231,13 +271,19 @@ mod tests {
 
     #[test]
     fn readiness_names_what_fails_and_does_not_wait_for_the_cache() {
-        let ready = readiness(&[("a", true), ("b", true)], false, false);
+        let ready = readiness(&[("a", true), ("b", true)], false, None, false);
         assert_eq!((ready.status, &*ready.text), (StatusCode::OK, "ok"));
-        let verbose = readiness(&[("a", true)], false, true);
+        let verbose = readiness(&[("a", true)], false, None, true);
         assert_eq!(verbose.status, StatusCode::OK);
-        assert_eq!(verbose.text, "[+]a ok\n[ ]cache-synced not yet; service accounts are read one by one\n");
-        let failed = readiness(&[("a", true), ("b", false)], true, false);
+        assert_eq!(
+            verbose.text,
+            "[+]a ok\n[ ]cache-synced not yet, accounts are read one by one; the API server was not heard yet\n"
+        );
+        let failed = readiness(&[("a", true), ("b", false)], true, Some(Instant::now()), false);
         assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(failed.text, "[+]a ok\n[-]b failed\n[+]cache-synced ok\n");
+        assert_eq!(
+            failed.text,
+            "[+]a ok\n[-]b failed\n[+]cache-synced ok; the API server was heard 0 s ago\n"
+        );
     }
 }

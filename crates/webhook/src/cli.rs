@@ -159,7 +159,7 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
         Ok(options) => options,
         Err(error) => return fail(&error, USAGE),
     };
-    telemetry::start(level);
+    let log = telemetry::start(level);
     telemetry::log_panics();
     // One thread: waking another one costs more than answering a request, and one thread answers far more requests than
     // an API server sends.
@@ -168,7 +168,7 @@ fn serve_with(arguments: ServeArguments) -> ExitCode {
         Err(error) => return fail(&error.into(), 1),
     };
     options.limits.connections = open_files::room_for(options.limits.connections);
-    match runtime.block_on(process::run(options)) {
+    match runtime.block_on(process::run(options, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }

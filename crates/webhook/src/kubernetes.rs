@@ -16,10 +16,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource as _};
 use tower::{Service, layer::layer_fn};
 
-use crate::service_accounts::Cache;
+use crate::service_accounts::{Cache, WATCH_SECONDS};
 
-/// How long an API server may be silent; watches last at most five minutes.
-const READ_TIMEOUT: Duration = Duration::from_secs(305);
+/// How long an API server may be silent: a watch ends before that.
+const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 5);
 
 /// Connects to the API server: with the given kubeconfig, or else the one from `KUBECONFIG`, the home folder or the
 /// pod.

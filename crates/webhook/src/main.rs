@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 #[cfg(target_env = "musl")]
-use musl_memory as _;
+use musl_memcpy as _;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]

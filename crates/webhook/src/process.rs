@@ -26,6 +26,7 @@ use crate::server;
 use crate::service_accounts::{Cache, ServiceAccounts, watch_service_accounts};
 use crate::settings::Resolved;
 use crate::shutdown::{Signals, stop};
+use crate::telemetry::LogControl;
 use crate::version::BUILD;
 
 /// Options of the process.
@@ -58,7 +59,7 @@ pub struct Options {
 /// # Errors
 /// An address cannot be listened on, there is no usable cluster configuration, or a task that must run forever has
 /// ended.
-pub async fn run(options: Options) -> Result<()> {
+pub async fn run(options: Options, log: LogControl) -> Result<()> {
     let mut signals = Signals::new().context("cannot wait for signals")?;
     // First, so that a port in use is reported at once.
     let webhook = listen(&options.webhook_addr)?;
@@ -79,7 +80,7 @@ pub async fn run(options: Options) -> Result<()> {
     let service_accounts = Arc::new(service_accounts);
     let reviewer =
         Arc::new(Reviewer::new(options.settings.config.clone(), service_accounts, Arc::clone(&metrics)));
-    let observed = Observed { reviewer: Arc::clone(&reviewer), certificates: Arc::clone(&certificates) };
+    let observed = Observed { reviewer: Arc::clone(&reviewer), certificates: Arc::clone(&certificates), log };
     let observers_ended = admin::start(health.into_std()?, metrics_listener.into_std()?, observed)
         .context("cannot serve health and metrics")?;
 

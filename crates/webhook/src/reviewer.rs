@@ -104,7 +104,17 @@ impl Reviewer {
                 match self.service_accounts.find(namespace, name) {
                     Lookup::Known(account) => {
                         self.metrics.looked_up("cache", Reason::Found);
-                        (pending.resume(ServiceAccountLookup::Found(account)), Reason::Found)
+                        let verdict = pending.resume(ServiceAccountLookup::Found(account.clone()));
+                        if pending.is_doubtful(&account, &verdict) {
+                            let kept = body.len() + json.index_bytes() + pending.heap_bytes();
+                            let _more = beyond(share, kept, connection)?;
+                            connection.enter(State::Waiting);
+                            let again = self.read_again(&pending, verdict, deadline).await;
+                            connection.enter(State::Answering);
+                            again
+                        } else {
+                            (verdict, Reason::Found)
+                        }
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // This request keeps the data made from its body while others are answered.
@@ -134,7 +144,7 @@ impl Reviewer {
                 let _in_flight = Counted::new(&self.metrics.in_flight);
                 ServiceAccounts::wait_for(read, deadline).await
             }
-            Lookup::TooMany => return (self.shed(pending), Reason::Shed),
+            Lookup::TooMany => return (self.shed(&pending), Reason::Shed),
         };
         let reason = match &found {
             ServiceAccountLookup::Found(_) => Reason::Found,
@@ -145,7 +155,36 @@ impl Reviewer {
         (pending.resume(found), reason)
     }
 
-    fn shed(&self, pending: PendingAdmission<'_>) -> Verdict {
+    /// The verdict by what the API server says now: the account may have been annotated a moment before the pod was made, and
+    /// the watch is that late. What the cache said stands if there is no answer.
+    async fn read_again(
+        &self,
+        pending: &PendingAdmission<'_>,
+        verdict: Verdict,
+        deadline: Instant,
+    ) -> (Verdict, Reason) {
+        let (namespace, name) = (pending.namespace(), pending.service_account_name());
+        let Lookup::Read(read) = self.service_accounts.read_live(namespace, name) else {
+            return (verdict, Reason::Found);
+        };
+        let _in_flight = Counted::new(&self.metrics.in_flight);
+        match ServiceAccounts::wait_for(read, deadline).await {
+            ServiceAccountLookup::Failed(_) => {
+                self.metrics.looked_up("api_server", Reason::Failed);
+                (verdict, Reason::Found)
+            }
+            found => {
+                let reason = match &found {
+                    ServiceAccountLookup::Missing => Reason::Missing,
+                    ServiceAccountLookup::Found(_) | ServiceAccountLookup::Failed(_) => Reason::Found,
+                };
+                self.metrics.looked_up("api_server", reason);
+                (pending.resume(found), reason)
+            }
+        }
+    }
+
+    fn shed(&self, pending: &PendingAdmission<'_>) -> Verdict {
         self.metrics.shed.inc();
         let overloaded =
             ServiceAccountLookup::Failed("the webhook has too many requests to answer".to_owned());

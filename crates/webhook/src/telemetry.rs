@@ -1,6 +1,7 @@
 //! Logs: JSON lines on standard error.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
@@ -47,6 +48,17 @@ impl LogLevel {
     }
 }
 
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+            Self::All => "all",
+        })
+    }
+}
+
 /// Limits the number of lines of one kind per period, so that callers cannot fill the log.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<Period>);
@@ -90,17 +102,42 @@ pub fn log_panics() {
     }));
 }
 
+/// Changes the log level while the process runs: an incident is no time for a rollout.
+#[derive(Clone)]
+pub struct LogControl {
+    level: Arc<Mutex<LogLevel>>,
+    reload: Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+}
+
+impl LogControl {
+    /// The level that is in force.
+    pub fn level(&self) -> LogLevel {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a level in force; false if the logger is gone.
+    pub fn set(&self, level: LogLevel) -> bool {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        (self.reload)(EnvFilter::new(level.filter()))
+    }
+}
+
 /// Starts logging; a second call has no effect.
-pub fn start(level: LogLevel) {
-    let subscriber = tracing_subscriber::fmt()
+pub fn start(level: LogLevel) -> LogControl {
+    let builder = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_env_filter(EnvFilter::new(level.filter()))
         .with_writer(std::io::stderr)
-        .finish();
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
     // Tests start several servers in one process; the first one's logger serves all of them.
-    _ = subscriber.try_init();
+    _ = builder.finish().try_init();
+    LogControl {
+        level: Arc::new(Mutex::new(level)),
+        reload: Arc::new(move |filter| handle.reload(filter).is_ok()),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::equipment::Equipment;
 use super::identity::NamedServiceAccount;
-use super::mount_points::{MountPoints, is_same_place};
+use super::mount_points::MountPoints;
 use super::skip_list::SkipList;
 use super::spelling::meant;
 use super::token_volume::{FIXED_TOKEN_PATH, TokenVolume};
@@ -189,12 +189,10 @@ fn of_container(
             warn(|| Warning::variable_kept(subject, &container.name, name), warnings);
         }
     }
-    for mount in container.volume_mounts() {
-        if !mount.is_of(&volume.name) && is_same_place(&mount.path(), &volume.mount_path) {
-            warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
-        }
-    }
-    if let Some(mount) = mount_points.obstacle(container, &volume.mount_path, &volume.name) {
+    let obstacle = mount_points.obstacle(container, &volume.mount_path, &volume.name, |mount| {
+        warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
+    });
+    if let Some(mount) = obstacle {
         let (volume, path) = (mount.volume(), mount.path());
         warn(|| Warning::mount_point_cannot_be_made(subject, &container.name, &volume, &path), warnings);
     }

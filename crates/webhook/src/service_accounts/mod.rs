@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use cache::Cache;
-pub(crate) use watch::watch_service_accounts;
+pub(crate) use watch::{WATCH_SECONDS, watch_service_accounts};
 
 /// Longer than any deadline, so that a read without waiters ends as well.
 const LONGEST_READ: Duration = Duration::from_secs(30);
@@ -88,9 +88,14 @@ impl ServiceAccounts {
     /// Looks up a service account, sharing a read in progress if there is one. A read continues when its waiters give
     /// up.
     pub fn find(self: &Arc<Self>, namespace: &str, name: &str) -> Lookup {
-        if let Some(account) = self.cache.get(namespace, name) {
-            return Lookup::Known(account);
+        match self.cache.get(namespace, name) {
+            Some(account) => Lookup::Known(account),
+            None => self.read_live(namespace, name),
         }
+    }
+
+    /// Like [`ServiceAccounts::find`], whatever the cache knows.
+    pub fn read_live(self: &Arc<Self>, namespace: &str, name: &str) -> Lookup {
         let key = (namespace.to_owned(), name.to_owned());
         let mut reads = self.reads();
         if let Some(under_way) = reads.get(&key) {

@@ -1,8 +1,9 @@
 //! `memcpy` and `memmove` for the static x86-64 programs.
 //!
 //! musl's version copies eight bytes at a time with a string instruction that is slow to start, and most copies of a
-//! request are short. With these functions, the mutation of a review took 12 instead of 19 microseconds. Linking the
-//! crate (`use musl_memory as _`) is enough; on other targets it does nothing.
+//! request are short. With these functions, a review takes 0.79 x the CPU time as fast as one processor can go (6 microseconds less), 0.94 x over
+//! kept connections and 0.91 x over new ones, each in one run with and without. Linking the
+//! crate (`use musl_memcpy as _`) is enough; on other targets it does nothing.
 //!
 //! Linking fails with a duplicate symbol if musl ever links these together with other routines.
 
