@@ -86,14 +86,22 @@ impl<'a> AdmissionRequest<'a> {
     /// The request that an API server would send to create this pod.
     pub fn pod_creation(namespace: &'a str, pod: JsonValue<'a>) -> Self {
         Self {
+            resource: (Cow::default(), Cow::Borrowed("pods")),
+            ..Self::creation(namespace, "", "Pod", pod)
+        }
+    }
+
+    /// The request that an API server would send to create a workload object of this API group and kind.
+    pub fn creation(namespace: &'a str, group: &'a str, kind: &'a str, object: JsonValue<'a>) -> Self {
+        Self {
             uid: Cow::default(),
             namespace: Cow::Borrowed(namespace),
-            group: Cow::default(),
-            kind: Cow::Borrowed("Pod"),
-            object: Some(pod),
+            group: Cow::Borrowed(group),
+            kind: Cow::Borrowed(kind),
+            object: Some(object),
             operation: Cow::Borrowed("CREATE"),
             sub_resource: Cow::default(),
-            resource: (Cow::default(), Cow::Borrowed("pods")),
+            resource: Default::default(),
         }
     }
 

@@ -157,16 +157,23 @@ fn inject_into(
         let own = text_of(item.object, &["metadata", "namespace"]);
         let namespace = if own.is_empty() { default_namespace } else { &own };
         let name = name_of(item.object);
-        // The webhook's answer if the pod were created.
-        let request = AdmissionRequest::pod_creation(namespace, pod);
-        let verdict = admit(&request, config).finish(|namespace, name| accounts.find(namespace, name));
-        match verdict {
+        let answer =
+            |request| admit(&request, config).finish(|namespace, name| accounts.find(namespace, name));
+        match answer(AdmissionRequest::pod_creation(namespace, pod)) {
             Err(denial) => {
                 outcome.is_admitted = false;
                 outcome.messages.push(format!("Error: {name}: {denial}"));
             }
             Ok(mutation) => {
-                let warnings = mutation.warnings.iter();
+                let is_workload = !path.is_empty();
+                let told = if is_workload {
+                    // What the API server would say when the object itself is created.
+                    answer(AdmissionRequest::creation(namespace, &item.group, &item.kind, item.object))
+                        .map_or_else(|_| Vec::new(), |told| told.warnings)
+                } else {
+                    mutation.warnings
+                };
+                let warnings = told.iter();
                 outcome.messages.extend(warnings.map(|warning| format!("Warning: {name}: {warning}")));
                 if !mutation.patch.is_empty() {
                     changes.push((pod.start()..pod.end(), mutation.patch.apply_to(pod)?));
@@ -227,4 +234,48 @@ fn diff(document: &Document, json: Option<&str>) -> Result<String> {
         _ => format!("{line}\n"),
     });
     Ok(coloured.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use azwi_mutation::Config;
+
+    use super::accounts::Accounts;
+    use super::{Outcome, documents, inject_into};
+
+    const ACCOUNT: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: sa, annotations: \
+        {azure.workload.identity/client-id: 5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1}}}";
+
+    fn injected(manifest: &str) -> Outcome {
+        let config = Config::from_json(r#"{"tenantId":"contoso.example"}"#).unwrap();
+        let mut accounts = Accounts::new("default");
+        for document in documents::split(ACCOUNT).unwrap() {
+            accounts.add(&document);
+        }
+        let document = documents::split(manifest).unwrap().remove(0);
+        inject_into(&document, &config, &accounts, "default").unwrap()
+    }
+
+    #[test]
+    fn workload_objects_get_the_warnings_of_admission() {
+        let outcome = injected(
+            "{apiVersion: batch/v1, kind: Job, metadata: {name: j, labels: {azure.workload.identity/use: 'true'}}, \
+             spec: {template: {spec: {serviceAccount: sa, containers: [{name: c}]}}}}",
+        );
+        let warning = "Warning: Job j: AZWI004 label azure.workload.identity/use of Job j has no effect; label its pod \
+                       template";
+        assert_eq!((outcome.messages, outcome.json), (vec![warning.to_owned()], None));
+    }
+
+    #[test]
+    fn kinds_count_with_their_api_group_only() {
+        let job = |group: &str| {
+            injected(&format!(
+                "{{apiVersion: {group}/v1, kind: Job, metadata: {{name: j}}, spec: {{template: {{metadata: {{labels: \
+                 {{azure.workload.identity/use: 'true'}}}}, spec: {{serviceAccount: sa, containers: [{{name: c}}]}}}}}}}}"
+            ))
+        };
+        assert!(job("batch").json.unwrap().contains("AZURE_CLIENT_ID"));
+        assert!(job("example.com").json.is_none());
+    }
 }

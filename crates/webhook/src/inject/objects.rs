@@ -7,7 +7,7 @@ pub(super) struct Item<'a> {
     pub object: JsonValue<'a>,
     pub kind: String,
     /// API group, empty for the core group.
-    group: String,
+    pub group: String,
 }
 
 /// The objects of a document: the items of a List, or the document itself.
