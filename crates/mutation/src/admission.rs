@@ -9,6 +9,7 @@ use azwi_json::printable;
 
 use crate::config::{Config, OptIn, is_dns_label, is_dns_subdomain};
 use crate::denial::Denial;
+use crate::plan::advice::MOST_WARNINGS;
 use crate::plan::{Mutation, NamedServiceAccount, advice, plan};
 use crate::view::{AdmissionRequest, PodHead, ServiceAccount, ServiceAccountLookup, Workload};
 use crate::warning::{Warning, WarningCode};
@@ -179,7 +180,8 @@ impl<'a> PendingAdmission<'a> {
         }
         let is_opted_in = is_opted_in_by_itself(&self.pod, self.config.opt_in) || account.is_opted_in();
         match verdict {
-            Err(_) => true,
+            // Other denials are the pod's own.
+            Err(_) => account.client_id().is_empty() || account.token_expiration.is_some(),
             Ok(mutation) => {
                 let is_bad = |warning: &Warning| {
                     matches!(warning.code(), WarningCode::NoClientId | WarningCode::PodsWouldBeDenied)
@@ -219,6 +221,7 @@ impl<'a> PendingAdmission<'a> {
         let Some(workload) = &self.workload else {
             let mutation = verdict?;
             warnings.extend(mutation.warnings);
+            warnings.truncate(MOST_WARNINGS);
             return Ok(Mutation { warnings, ..mutation });
         };
         // The object itself is unchanged and never denied: its pods will be, and this is the time to tell their author.
@@ -229,6 +232,7 @@ impl<'a> PendingAdmission<'a> {
         if !is_opted_in {
             advice::of_workload_label(workload, opt_in, &mut warnings);
         }
+        warnings.truncate(MOST_WARNINGS);
         Ok(Mutation { warnings, ..Mutation::default() })
     }
 

@@ -158,6 +158,14 @@ impl Warning {
         )
     }
 
+    pub(crate) fn token_endpoint_not_set(kind: KeyKind, key: &str, subject: &str) -> Self {
+        let key = printable(key, ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME);
+        Self::new(
+            WarningCode::UnknownKey,
+            format!("{kind} {key} of {subject} is unknown: setting tokenEndpoint is missing"),
+        )
+    }
+
     /// `meant` is the container with a similar name.
     pub(crate) fn skipped_container_unknown(pod: &str, container: &str, meant: &str) -> Self {
         let (container, meant) = (printable(container, 63), printable(meant, 63));
@@ -187,11 +195,11 @@ impl Warning {
 
     pub(crate) fn mount_point_cannot_be_made(pod: &str, container: &str, volume: &str, path: &str) -> Self {
         let (container, volume, path) =
-            (printable(container, 63), printable(volume, 63), printable(path, 100));
+            (printable(container, 50), printable(volume, 50), printable(path, 40));
         Self::new(
             WarningCode::MountPathOccupied,
             format!(
-                "container {container} of {pod} cannot start: read-only volume {volume} at {path} has no folder for the token"
+                "container {container} of {pod} may not start: read-only volume {volume} at {path} has no folder for the token"
             ),
         )
     }

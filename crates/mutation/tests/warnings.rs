@@ -263,7 +263,7 @@ fn cases_of_volumes() -> Vec<Case> {
         "AZWI014 volume azure-identity-token of pod web is not replaced; it must hold the token as file azure-identity-token",
     ];
     let cannot_start: &[&str] = &[
-        "AZWI008 container c of pod web cannot start: read-only volume v at /run/secrets has no folder for the token",
+        "AZWI008 container c of pod web may not start: read-only volume v at /run/secrets has no folder for the token",
     ];
     let mounted = json!({"name": "v", "mountPath": "/run/secrets"});
     vec![
@@ -306,6 +306,14 @@ fn cases_of_volumes() -> Vec<Case> {
                 json!({"name": "v", "mountPath": "/run/secrets", "readOnly": true}),
             ),
             cannot_start,
+        ),
+        case(
+            "a Secret with folders above the token's folder, mounted read-only",
+            below(
+                json!({"name": "v", "secret": {"items": [{"key": "k", "path": "azure/tokens/x"}]}}),
+                json!({"name": "v", "mountPath": "/run/secrets", "readOnly": true}),
+            ),
+            &[],
         ),
         case(
             "an empty directory above the token's folder",
@@ -379,6 +387,28 @@ fn cases_of_keys() -> Vec<Case> {
                use-identity-binding?"],
         )
         .with_settings(endpoint),
+        case(
+            "a suffix although there is no token endpoint",
+            labelled(&json!({"azure.workload.identity/use-identity-binding": "true"}), &none),
+            &["AZWI016 annotation azure.workload.identity/use-identity-binding of pod web is unknown: setting tokenEndpoint \
+               is missing"],
+        ),
+        account(
+            "the label as an annotation, after many that are unknown",
+            &annotated(&json!({
+                "azure.workload.identity/a": "", "azure.workload.identity/b": "", "azure.workload.identity/c": "",
+                "azure.workload.identity/d": "", "azure.workload.identity/use": "true", client_id.0: client_id.1,
+            })),
+            &[
+                "AZWI004 label azure.workload.identity/use of pod web has no effect; label service account team/sa",
+                "AZWI004 azure.workload.identity/use is an annotation of service account team/sa; it must be a label",
+                "AZWI016 annotation azure.workload.identity/a of service account team/sa is unknown; did you mean use?",
+                "AZWI016 annotation azure.workload.identity/b of service account team/sa is unknown; did you mean use?",
+                "AZWI016 annotation azure.workload.identity/c of service account team/sa is unknown; did you mean use?",
+                "AZWI016 annotation azure.workload.identity/d of service account team/sa is unknown; did you mean use?",
+            ],
+        )
+        .with_settings(json!({"optIn": "serviceAccount"})),
         account(
             "containers that bring their client ids",
             &json!({}),

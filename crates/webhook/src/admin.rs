@@ -238,7 +238,6 @@ fn metrics_page(observed: &Observed, question: &Question<'_>) -> Answer {
 mod process {
     /// Clock ticks per second in `/proc`, the same on every supported Linux.
     const TICKS_PER_SECOND: f64 = 100.0;
-    const PAGE_BYTES: i64 = 4096;
 
     pub(super) struct Usage {
         pub resident_bytes: i64,
@@ -253,11 +252,13 @@ mod process {
             // After the name, which may contain spaces, the first field is the third of proc(5).
             let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
             let field = |number: usize| fields.get(number - 3)?.parse::<u32>().ok();
-            let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-            let pages: i64 = pages.split_whitespace().nth(1)?.parse().ok()?;
+            let status = std::fs::read_to_string("/proc/self/status").ok()?;
+            // Not counted in pages, whose size differs between kernels.
+            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            let kibibytes: i64 = resident.trim().strip_suffix(" kB")?.parse().ok()?;
             let open_files = std::fs::read_dir("/proc/self/fd").ok()?.count();
             Some(Self {
-                resident_bytes: pages * PAGE_BYTES,
+                resident_bytes: kibibytes * 1024,
                 cpu_seconds: f64::from(field(14)? + field(15)?) / TICKS_PER_SECOND,
                 open_files: i64::try_from(open_files).ok()?,
             })

@@ -118,7 +118,7 @@ pub struct Metrics {
     handshake_failures: Family<ReasonLabel, Counter>,
     /// Requests rejected because memory or reads had run out.
     pub shed: Counter,
-    /// Requests that are being answered.
+    /// Requests whose service account is being read.
     pub in_flight: Gauge,
     /// Service accounts in the cache.
     pub cached_service_accounts: Gauge,
@@ -190,7 +190,11 @@ impl Metrics {
             "Requests for which there was no memory, or no read of their service account",
             self.shed.clone(),
         );
-        to.register("azwi_requests_in_flight", "Requests that are being answered", self.in_flight.clone());
+        to.register(
+            "azwi_requests_in_flight",
+            "Requests whose service account is being read",
+            self.in_flight.clone(),
+        );
         to.register(
             "azwi_cached_service_accounts",
             "Service accounts in the cache",

@@ -20,11 +20,22 @@ use crate::telemetry::Throttle;
 /// Time reserved for the answer's way back to the API server.
 const MARGIN: Duration = Duration::from_millis(250);
 
+/// How long a second look at a known account may take: an API server that is slow must not make all such pods slow.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
 /// Reserves the part of `bytes` that exceeds the share.
 fn beyond(share: &Share, bytes: usize, connection: &Arc<Connection>) -> Result<Option<Share>, Unanswered> {
     match bytes.saturating_sub(share.bytes()) {
         0 => Ok(None),
         more => connection.reserve_now(more).map(Some).ok_or(Unanswered::NoMemory),
+    }
+}
+
+fn reason_of(found: &ServiceAccountLookup) -> Reason {
+    match found {
+        ServiceAccountLookup::Found(_) => Reason::Found,
+        ServiceAccountLookup::Missing => Reason::Missing,
+        ServiceAccountLookup::Failed(_) => Reason::Failed,
     }
 }
 
@@ -106,12 +117,22 @@ impl Reviewer {
                         self.metrics.looked_up("cache", Reason::Found);
                         let verdict = pending.resume(ServiceAccountLookup::Found(account.clone()));
                         if pending.is_doubtful(&account, &verdict) {
+                            // Made again afterwards: many that wait must not keep their answers.
+                            drop(verdict);
                             let kept = body.len() + json.index_bytes() + pending.heap_bytes();
-                            let _more = beyond(share, kept, connection)?;
-                            connection.enter(State::Waiting);
-                            let again = self.read_again(&pending, verdict, deadline).await;
-                            connection.enter(State::Answering);
-                            again
+                            let found = match beyond(share, kept, connection) {
+                                Ok(_more) => {
+                                    connection.enter(State::Waiting);
+                                    let found = self.read_again(&pending, deadline).await;
+                                    connection.enter(State::Answering);
+                                    found
+                                }
+                                Err(_) => None,
+                            };
+                            (
+                                pending.resume(found.unwrap_or(ServiceAccountLookup::Found(account))),
+                                Reason::Found,
+                            )
                         } else {
                             (verdict, Reason::Found)
                         }
@@ -146,42 +167,24 @@ impl Reviewer {
             }
             Lookup::TooMany => return (self.shed(&pending), Reason::Shed),
         };
-        let reason = match &found {
-            ServiceAccountLookup::Found(_) => Reason::Found,
-            ServiceAccountLookup::Missing => Reason::Missing,
-            ServiceAccountLookup::Failed(_) => Reason::Failed,
-        };
+        let reason = reason_of(&found);
         self.metrics.looked_up("api_server", reason);
         (pending.resume(found), reason)
     }
 
-    /// The verdict by what the API server says now: the account may have been annotated a moment before the pod was made, and
-    /// the watch is that late. What the cache said stands if there is no answer.
+    /// What the API server says now of an account that the cache knows: it may have been annotated right before the pod was
+    /// made. Returns `None` if it does not say so soon, or there is no slot; then the cache is believed.
     async fn read_again(
         &self,
         pending: &PendingAdmission<'_>,
-        verdict: Verdict,
         deadline: Instant,
-    ) -> (Verdict, Reason) {
+    ) -> Option<ServiceAccountLookup> {
         let (namespace, name) = (pending.namespace(), pending.service_account_name());
-        let Lookup::Read(read) = self.service_accounts.read_live(namespace, name) else {
-            return (verdict, Reason::Found);
-        };
+        let Lookup::Read(read) = self.service_accounts.read_live(namespace, name) else { return None };
         let _in_flight = Counted::new(&self.metrics.in_flight);
-        match ServiceAccounts::wait_for(read, deadline).await {
-            ServiceAccountLookup::Failed(_) => {
-                self.metrics.looked_up("api_server", Reason::Failed);
-                (verdict, Reason::Found)
-            }
-            found => {
-                let reason = match &found {
-                    ServiceAccountLookup::Missing => Reason::Missing,
-                    ServiceAccountLookup::Found(_) | ServiceAccountLookup::Failed(_) => Reason::Found,
-                };
-                self.metrics.looked_up("api_server", reason);
-                (pending.resume(found), reason)
-            }
-        }
+        let found = ServiceAccounts::wait_for(read, deadline.min(Instant::now() + SECOND_LOOK)).await;
+        self.metrics.looked_up("api_server", reason_of(&found));
+        (!matches!(found, ServiceAccountLookup::Failed(_))).then_some(found)
     }
 
     fn shed(&self, pending: &PendingAdmission<'_>) -> Verdict {

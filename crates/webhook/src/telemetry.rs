@@ -117,8 +117,11 @@ impl LogControl {
 
     /// Puts a level in force; false if the logger is gone.
     pub fn set(&self, level: LogLevel) -> bool {
-        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
-        (self.reload)(EnvFilter::new(level.filter()))
+        let is_set = (self.reload)(EnvFilter::new(level.filter()));
+        if is_set {
+            *self.level.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        }
+        is_set
     }
 }
 

@@ -255,6 +255,41 @@ const DEPTHS: Table = &[
     ("a key of a volume of escapes", |size| {
         spec("volumes", &format!(r#"[{{"{}":0}}]"#, same(size, "", r"\n")))
     }),
+    ("a key of our volume of escapes, and a mount above the token", |size| {
+        let volume = format!(
+            r#"{{"name":"azure-identity-token","csi":{{"readOnly":true}},"{}":0}}"#,
+            same(size, "", r"\n")
+        );
+        let container =
+            r#"{"name":"c","volumeMounts":[{"name":"azure-identity-token","mountPath":"/var/run"}]}"#;
+        labelled("", &format!(r#","volumes":[{volume}],"containers":[{container}]"#))
+    }),
+    ("a key with our prefix without end", |size| annotation(&same(size.min(260_000), "", "a"), "")),
+    ("many keys with our prefix", |size| {
+        let keys = repeated(size, ",", |i| format!(r#""azure.workload.identity/k{i}":"""#));
+        labelled(&format!(r#","annotations":{{{keys}}}"#), r#","containers":[{"name":"c"}]"#)
+    }),
+    ("items of a volume above the token, for many containers", |size| {
+        let items = same(size / 2, ",", r#"{"path":"x"}"#);
+        let volume = format!(r#"{{"name":"v","secret":{{"items":[{items}]}}}}"#);
+        let containers = list(size / 2, |i| {
+            format!(r#"{{"name":"c{i}","volumeMounts":[{{"name":"v","mountPath":"/run","readOnly":true}}]}}"#)
+        });
+        labelled("", &format!(r#","volumes":[{volume}],"containers":{containers}"#))
+    }),
+    ("terms of a node affinity", |size| {
+        let terms = same(
+            size,
+            ",",
+            r#"{"matchExpressions":[{"key":"kubernetes.io/os","operator":"In","values":["windows"]}]}"#,
+        );
+        labelled(
+            r#","annotations":{"azure.workload.identity/inject-proxy-sidecar":"true"}"#,
+            &format!(
+                r#","affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{terms}]}}}}}}"#
+            ),
+        )
+    }),
     ("a key of the spec of escapes", |size| labelled("", &format!(r#","{}":0"#, same(size, "", r"\n")))),
     ("keys of a volume beside containers", |size| {
         let keys = same(size / 4, ",", r#""":0"#);

@@ -92,7 +92,7 @@ pub struct CaTrustBundleSettings {
 pub enum OptIn {
     /// Pods with the label (upstream since v1.0).
     Pod,
-    /// Pods whose service account has the label (upstream up to v0.10).
+    /// Pods whose service account has the label (upstream up to v0.15).
     ServiceAccount,
     /// Either.
     #[default]

@@ -17,7 +17,7 @@ use crate::warning::Warning;
 /// Maximum number of skip-list names to compare with container names. Nobody makes more typing mistakes in one list.
 const MOST_COMPARED: usize = 8;
 /// Maximum number of warnings per pod: its lists may be arbitrarily long.
-const MOST_WARNINGS: usize = 20;
+pub(crate) const MOST_WARNINGS: usize = 20;
 
 /// Warnings that need only the pod, opted in or not.
 pub(crate) fn of_pod(pod: &PodHead<'_>, subject: &str, namespace: &str, config: &Config) -> Vec<Warning> {

@@ -1,8 +1,10 @@
 //! Lifetime of the projected token.
 
 use super::go_int::parse_int;
+use crate::bounds::LONGEST_IDENTITY;
 use crate::config::TOKEN_EXPIRATION_SECONDS;
 use crate::denial::Denial;
+use crate::names::TOKEN_EXPIRATION_ANNOTATION;
 
 /// Seconds from the pod's annotation, then the service account's, then the setting. An empty annotation counts as
 /// absent.
@@ -16,6 +18,12 @@ pub(super) fn token_expiration(
 ) -> Result<i64, Denial> {
     let annotated = [pod, service_account].into_iter().flatten().find(|value| !value.is_empty());
     let Some(value) = annotated else { return Ok(default) };
+    // Of a longer one only the beginning is kept.
+    if pod.is_none_or(str::is_empty) && value.len() > LONGEST_IDENTITY {
+        return Err(Denial::invalid(format!(
+            "annotation {TOKEN_EXPIRATION_ANNOTATION} must be at most {LONGEST_IDENTITY} bytes long"
+        )));
+    }
     let seconds = parse_int(value, 64).map_err(Denial::invalid)?;
     if !TOKEN_EXPIRATION_SECONDS.contains(&seconds) {
         return Err(Denial::invalid(format!(
@@ -36,6 +44,9 @@ mod tests {
     #[test]
     fn the_pod_goes_before_the_service_account_and_empty_is_absent() {
         assert_eq!(seconds(None, None), Ok(3600));
+        let long = "0".repeat(256) + "43200";
+        assert!(seconds(None, Some(&long)).is_err_and(|message| message.contains("at most 256 bytes")));
+        assert_eq!(seconds(Some("4000"), Some(&long)), Ok(4000));
         assert_eq!(seconds(None, Some("4800")), Ok(4800));
         assert_eq!(seconds(Some("4000"), Some("4800")), Ok(4000));
         assert_eq!(seconds(Some(""), Some("4800")), Ok(4800));

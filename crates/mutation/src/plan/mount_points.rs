@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BinaryHeap;
 
-use crate::view::{Container, Mount, Volume};
+use crate::view::{Container, Mount, TakesMountPoints, Volume};
 
 /// The volumes of a pod, asked whether mount points can be created in them.
 #[derive(Debug)]
 pub(crate) struct MountPoints<'a> {
     volumes: &'a [Volume<'a>],
-    /// By name, whether no mount point can be created in it. Sorted when it is first needed, which is rarely.
-    by_name: OnceCell<Vec<(&'a str, bool)>>,
+    /// Sorted by name when it is first needed, which is rarely.
+    by_name: OnceCell<Vec<(&'a str, TakesMountPoints)>>,
 }
 
 impl<'a> MountPoints<'a> {
@@ -42,20 +42,25 @@ impl<'a> MountPoints<'a> {
             }
         }
         let (_, mount) = deepest?;
-        (mount.is_read_only() || self.takes_none(&mount.volume())).then_some(mount)
+        let is_obstacle = match self.of_volume(&mount.volume()) {
+            Some(TakesMountPoints::HasFolders) => false,
+            Some(TakesMountPoints::IfWritable) | None => mount.is_read_only(),
+            Some(TakesMountPoints::No) => true,
+        };
+        is_obstacle.then_some(mount)
     }
 
-    fn takes_none(&self, volume: &str) -> bool {
+    fn of_volume(&self, volume: &str) -> Option<TakesMountPoints> {
         let by_name = self.by_name.get_or_init(|| {
             // A heap, as in the skip list: slice sorting would be a large part of the wasm.
             let mut sorted = BinaryHeap::new();
             for volume in self.volumes {
-                sorted.push((&*volume.name, volume.takes_no_mount_points()));
+                sorted.push((&*volume.name, volume.takes_mount_points()));
             }
             sorted.into_sorted_vec()
         });
-        let found = by_name.binary_search_by(|(name, _)| (*name).cmp(volume));
-        found.ok().and_then(|found| by_name.get(found)).is_some_and(|(_, takes_none)| *takes_none)
+        let found = by_name.binary_search_by(|(name, _)| (*name).cmp(volume)).ok()?;
+        by_name.get(found).map(|(_, takes)| *takes)
     }
 }
 

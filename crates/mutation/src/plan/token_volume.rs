@@ -15,7 +15,7 @@ use crate::denial::Denial;
 use crate::names::TOKEN_FILE_ENV;
 use crate::patch::{Fragment, List, Patch, Pointer, ProjectedVolume, fragment, list_of};
 use crate::view::{Container, Holds, PodHead, PodSpec, Projection, Volume};
-use azwi_json::{JsonText, JsonValue, printable};
+use azwi_json::{JsonText, JsonValue};
 
 const FIXED_NAME: &str = "azure-identity-token";
 const FIXED_MOUNT_PATH: &str = "/var/run/secrets/azure/tokens";
@@ -118,9 +118,9 @@ impl TokenVolume {
             return Ok(());
         }
         Err(Denial::invalid(format!(
-            "pod volume {} ({}) cannot hold the token that is to be in a volume of that name; rename it",
+            "pod volume {} ({}) cannot hold the token, which needs a volume of this name; rename it",
             self.name,
-            printable(&own.kind(), 63)
+            own.kind()
         )))
     }
 

@@ -1,6 +1,7 @@
 //! Labels and annotations with the project's prefix that are never read: misspelled, or in the wrong place.
 
 use super::spelling::closest;
+use crate::bounds::LONGEST_KEY_NAME;
 use crate::config::Config;
 use crate::names::{
     ANNOTATION_PREFIX, CLIENT_ID_ANNOTATION, INJECT_PROXY_ANNOTATION, OPT_IN_LABEL, PROXY_PORT_ANNOTATION,
@@ -63,10 +64,15 @@ fn of_key(kind: KeyKind, key: &str, place: Place<'_>, config: &Config) -> Option
         }
         Some(_) if kind == KeyKind::Label => Some(Warning::annotation_is_label(name, subject)),
         Some(_) => None,
+        None if endpoint.is_none() && key.starts_with(TOKEN_ENDPOINT_ANNOTATION_PREFIX) => {
+            Some(Warning::token_endpoint_not_set(kind, key, subject))
+        }
         None => {
+            // Nobody means a known key by one that is longer than keys may be, and comparing takes time by its length.
+            let longest = ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME;
+            let key = key.get(..key.floor_char_boundary(longest)).unwrap_or(key);
             let known = match endpoint {
                 Some((endpoint, _)) if key.starts_with(TOKEN_ENDPOINT_ANNOTATION_PREFIX) => endpoint,
-                None if key.starts_with(TOKEN_ENDPOINT_ANNOTATION_PREFIX) => OPT_IN_LABEL,
                 _ => closest(key, annotations.by_ref().map(|(known, _)| known).chain([OPT_IN_LABEL])),
             };
             let known = known.strip_prefix(ANNOTATION_PREFIX).unwrap_or(known);

@@ -54,7 +54,7 @@ impl<'a> Metadata<'a> {
             annotations: PrefixedEntries::read(metadata, "annotations")?,
             is_mirror: match metadata.optional_object("annotations")? {
                 // Any value counts, as in the API server.
-                Some(annotations) => annotations.members().any(|(key, _)| key == MIRROR_POD_ANNOTATION),
+                Some(annotations) => annotations.member(MIRROR_POD_ANNOTATION).is_some(),
                 None => false,
             },
         })

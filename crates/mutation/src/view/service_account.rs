@@ -53,7 +53,8 @@ impl ServiceAccount {
         let mut account = Self::default();
         let mut unread = Vec::new();
         let mut note = |kind, key: &str| {
-            if key.starts_with(ANNOTATION_PREFIX) && unread.len() < MOST_UNREAD {
+            // Of the opt-in label alone it matters more than that it is one of many.
+            if key == OPT_IN_LABEL || (key.starts_with(ANNOTATION_PREFIX) && unread.len() < MOST_UNREAD) {
                 let longest = ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME;
                 let key = key.get(..key.floor_char_boundary(longest)).unwrap_or(key);
                 unread.push(UnreadKey { kind, key: key.into() });

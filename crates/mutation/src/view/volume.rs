@@ -6,6 +6,21 @@ use azwi_json::{JsonValue, Shape, TypeError};
 
 use super::room::{Room, take_room};
 
+/// The name, and the types of volumes that are told apart.
+const KNOWN_FIELDS: [&str; 11] = [
+    "name",
+    "projected",
+    "secret",
+    "configMap",
+    "downwardAPI",
+    "emptyDir",
+    "gitRepo",
+    "image",
+    "persistentVolumeClaim",
+    "csi",
+    "nfs",
+];
+
 pub(super) static VOLUME: Shape = Shape::OpenObject(&[
     ("name", &Shape::Leaf),
     ("projected", &Shape::Object(&[("defaultMode", &Shape::Leaf), ("sources", &Shape::List(&SOURCE))])),
@@ -65,6 +80,17 @@ pub(crate) enum Holds {
     /// Depends on something else: the keys of a Secret, a driver, or the content of a disk.
     Perhaps,
     /// According to the pod's spec.
+    No,
+}
+
+/// Whether mount points can be created in a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TakesMountPoints {
+    /// Its files are in folders, which may be there already.
+    HasFolders,
+    /// Where it is not mounted read-only.
+    IfWritable,
+    /// Nothing can be written into it.
     No,
 }
 
@@ -136,13 +162,14 @@ impl<'a> Volume<'a> {
         })
     }
 
-    /// What the volume is made of: the name of its other field, `emptyDir` if there is none, as the API server has it.
-    pub(crate) fn kind(&self) -> Cow<'a, str> {
-        self.sources().next().map_or(Cow::Borrowed("emptyDir"), |(kind, _)| kind)
+    /// The volume's type; `emptyDir` if it names none, as in Kubernetes.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.sources().next().map_or("emptyDir", |(kind, _)| kind)
     }
 
-    fn sources(&self) -> impl Iterator<Item = (Cow<'a, str>, JsonValue<'a>)> {
-        self.value.members().filter(|(key, value)| key != "name" && !value.is_null())
+    /// The volume's type and its fields. Looked up by name: the key of another type may be megabytes of escapes.
+    fn sources(&self) -> impl Iterator<Item = (&'static str, JsonValue<'a>)> {
+        KNOWN_FIELDS.into_iter().skip(1).filter_map(|kind| Some((kind, self.value.get(kind)?)))
     }
 
     /// Whether the file `path` is in the volume.
@@ -152,24 +179,28 @@ impl<'a> Volume<'a> {
 
     fn holds_file(&self, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
         // The API server accepts one source only; with more of them, their order must not matter.
-        self.sources().fold(Holds::No, |holds, (kind, source)| {
-            holds.or(match &*kind {
+        let mut holds = Holds::known(false);
+        for (kind, source) in self.sources() {
+            holds = holds.or(match kind {
                 "projected" => projected_holds(source, is_wanted),
-                "downwardAPI" | "secret" | "configMap" => source_holds(&kind, source, is_wanted),
+                "downwardAPI" | "secret" | "configMap" => source_holds(kind, source, is_wanted),
                 "emptyDir" | "gitRepo" | "image" => Holds::No,
                 _ => Holds::Perhaps,
-            })
-        })
+            });
+        }
+        if self.value.has_others_than(&KNOWN_FIELDS) { holds.or(Holds::Perhaps) } else { holds }
     }
 
-    /// Whether the volume is read-only, even for mount point folders, and has no folders of its own.
-    pub(crate) fn takes_no_mount_points(&self) -> bool {
+    /// Whether the mount point of another volume can be created in this one.
+    pub(crate) fn takes_mount_points(&self) -> TakesMountPoints {
+        if self.holds_file(&|file| file.raw().contains('/')) == Holds::Yes {
+            return TakesMountPoints::HasFolders;
+        }
         let is_read_only = self.sources().any(|(kind, source)| {
-            matches!(&*kind, "secret" | "configMap" | "downwardAPI" | "projected" | "image")
+            matches!(kind, "secret" | "configMap" | "downwardAPI" | "projected" | "image")
                 || source.get("readOnly").is_some_and(|flag| flag.raw() == "true")
         });
-        let is_in_folder = |file: JsonValue<'_>| file.raw().contains('/');
-        is_read_only && self.holds_file(&is_in_folder) != Holds::Yes
+        if is_read_only { TakesMountPoints::No } else { TakesMountPoints::IfWritable }
     }
 
     /// The service account token that the volume projects to the file `path`.
@@ -221,10 +252,17 @@ impl<'a> Projection<'a> {
 
 /// Whether a file is among those of a projected volume.
 fn projected_holds(projected: JsonValue<'_>, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
+    const KINDS: [&str; 6] =
+        ["serviceAccountToken", "clusterTrustBundle", "podCertificate", "downwardAPI", "secret", "configMap"];
     let mut holds = Holds::No;
-    if let Some(sources) = projected.get("sources") {
-        for (kind, source) in sources.elements().flat_map(JsonValue::members) {
-            holds = holds.or(source_holds(&kind, source, is_wanted));
+    for source in projected.get("sources").into_iter().flat_map(JsonValue::elements) {
+        for kind in KINDS {
+            if let Some(source) = source.get(kind) {
+                holds = holds.or(source_holds(kind, source, is_wanted));
+            }
+        }
+        if source.has_others_than(&KINDS) {
+            holds = holds.or(Holds::Perhaps);
         }
     }
     holds

@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tracing::{info, warn};
 
-use super::Cache;
+use super::{Cache, TAKEN_OVER};
 use crate::metrics::Metrics;
 
 /// Service accounts per page of a list. Each may have annotations of 256 KiB, and the client builds a whole page,
@@ -77,10 +77,12 @@ pub(crate) async fn watch_service_accounts(client: Client, cache: Arc<Cache>, me
                     warn!(
                         %error,
                         "the watch of service accounts gives no events and is tried again; \
-                         is there the permission to watch serviceaccounts in all namespaces?"
+                         is there the permission to watch serviceaccounts in all namespaces? {TAKEN_OVER}"
                     );
                 } else {
-                    warn!(%error, "the watch of service accounts was interrupted and is resumed");
+                    let is_forbidden = error.to_string().contains("forbidden");
+                    let hint = if is_forbidden { TAKEN_OVER } else { "" };
+                    warn!(%error, hint, "the watch of service accounts was interrupted and is resumed");
                 }
             }
         }
