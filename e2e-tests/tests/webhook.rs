@@ -107,7 +107,7 @@ async fn an_answer_comes_before_the_api_server_loses_patience() {
         setup.caller.connect().await.unwrap().send("POST", path, "application/json", body).await.unwrap();
     let answer = Answer::from_review(&reply.json().unwrap()).unwrap();
     assert_eq!((answer.allowed, answer.code), (false, Some(500)));
-    assert!(answer.message.contains("did not answer within the time there was"), "{}", answer.message);
+    assert!(answer.message.contains("did not answer in time"), "{}", answer.message);
 }
 
 #[tokio::test]

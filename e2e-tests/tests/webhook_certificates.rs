@@ -218,7 +218,7 @@ async fn while_somebody_else_writes_the_bundle_certificates_are_renewed_and_peop
     webhook.wait_until("aware of the other", is_counted).await.unwrap();
     rewriter.abort();
     let log = webhook.log();
-    let told: Vec<_> = log.lines().filter(|line| line.contains("goes on writing the caBundle")).collect();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("keeps writing the caBundle")).collect();
     assert!(
         told.len() == 1 && told[0].contains("\"WARN\"") && told[0].contains("argocd-controller"),
         "{log}"

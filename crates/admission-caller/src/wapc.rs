@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::policy::{HostCapabilities, host_call};
 
-/// One call of a guest: what it gets to see, and what it leaves.
+/// One call of a guest: its input and its output.
 pub struct Call {
     operation: Vec<u8>,
     payload: Vec<u8>,
@@ -21,7 +21,7 @@ pub struct Call {
     error: Vec<u8>,
 }
 
-/// Address and length of a text in the guest's memory. Both are unsigned; WebAssembly's type does not tell.
+/// Address and length of a text in the guest's memory. Both are unsigned; WebAssembly's types do not say so.
 pub type Text = (i32, i32);
 
 /// A guest that is being called, in some runtime.
@@ -150,8 +150,8 @@ fn length(bytes: &[u8]) -> Result<i32> {
 /// Gives a runtime's linker what a policy imports. `$host` is what the runtime hands to a function of the host, `$guest` makes
 /// a [`Guest`] of it, `$trap` makes the runtime's error of ours.
 ///
-/// A macro, because runtimes have their functions in common by shape, and no types. Of WASI a policy needs little, and gets no
-/// environment, no output and no randomness: there is nobody to guess the seed of a hash table.
+/// A macro, because the runtimes' APIs look alike but share no trait. Of WASI the guest gets no environment, output or
+/// randomness: nobody is there to guess the seed of a hash table.
 #[macro_export]
 macro_rules! link_policy_imports {
     ($linker:ident, $host:ty, $guest:path, $trap:path) => {{
@@ -210,7 +210,7 @@ macro_rules! link_policy_imports {
     }};
 }
 
-/// `wasi_snapshot_preview1.proc_exit`: a policy has nothing to end.
+/// `wasi_snapshot_preview1.proc_exit`: policies do not exit.
 pub fn exit(code: i32) -> anyhow::Error {
     anyhow!("the policy ended its process with code {code}")
 }

@@ -172,8 +172,8 @@ impl<'a> PendingAdmission<'a> {
         size_of::<Self>() + self.pod.heap_bytes()
     }
 
-    /// Whether this service account may be older than what the pod was made for: the pod asks for its identity by its label,
-    /// and would be denied, or start without. A host with a cache reads the account again before it says so.
+    /// Whether the cached account may be outdated: a labelled pod would be denied, or start without its identity. A host with
+    /// a cache reads the account again first.
     pub fn is_doubtful(&self, account: &ServiceAccount, verdict: &Verdict) -> bool {
         if !self.pod.is_labelled() {
             return false;

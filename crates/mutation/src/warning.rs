@@ -207,7 +207,7 @@ impl Warning {
     pub(crate) fn token_volume_unclear(pod: &str, volume: &str, file: &str) -> Self {
         Self::new(
             WarningCode::TokenVolumeUnclear,
-            format!("volume {volume} of {pod} is not replaced; it must hold the token as file {file}"),
+            format!("volume {volume} of {pod} is kept; it must contain the token in file {file}"),
         )
     }
 

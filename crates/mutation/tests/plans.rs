@@ -185,7 +185,7 @@ fn a_volume_of_our_name_that_cannot_hold_the_token_is_refused() {
         let pod = json!({"spec": {"containers": [{"name": "c"}], "volumes": [volume]}});
         let denial = answer(&pod, &labelled_account(), &json!({})).unwrap_err();
         let message = format!(
-            "pod volume azure-identity-token ({kind}) cannot hold the token, which needs a volume of this name; rename it"
+            "pod volume azure-identity-token ({kind}) cannot hold the token, but its name is needed for the token volume; rename it"
         );
         assert_eq!((denial.code, denial.message), (400, message));
     }

@@ -260,7 +260,7 @@ fn cases_of_volumes() -> Vec<Case> {
         labelled(&none, &json!({"containers": [container], "volumes": [volume]}))
     };
     let unclear: &[&str] = &[
-        "AZWI014 volume azure-identity-token of pod web is not replaced; it must hold the token as file azure-identity-token",
+        "AZWI014 volume azure-identity-token of pod web is kept; it must contain the token in file azure-identity-token",
     ];
     let cannot_start: &[&str] = &[
         "AZWI008 container c of pod web may not start: read-only volume v at /run/secrets has no folder for the token",

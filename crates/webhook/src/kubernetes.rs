@@ -18,7 +18,7 @@ use tower::{Service, layer::layer_fn};
 
 use crate::service_accounts::{Cache, WATCH_SECONDS};
 
-/// How long an API server may be silent: a watch ends before that.
+/// Longest silence on a connection. Longer than a watch.
 const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 5);
 
 /// Connects to the API server: with the given kubeconfig, or else the one from `KUBECONFIG`, the home folder or the

@@ -12,7 +12,6 @@ use clap::{Args, Parser};
 use crate::arguments::interval;
 use crate::connections::Allowance;
 use crate::memory;
-use crate::server::ROOM_FOR_ANSWER;
 
 /// The container's memory if it has no limit: the chart's limit.
 const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
@@ -21,6 +20,9 @@ const USUAL_MEMORY: u64 = 64 * 1024 * 1024;
 const CONNECTION_BYTES: u64 = 64 * 1024;
 /// An API server opens a few dozen.
 const MOST_CONNECTIONS: u64 = 4096;
+
+/// Memory of most requests besides the body, in bytes: the index and the answer.
+pub const ROOM_FOR_ANSWER: usize = 8 * 1024;
 
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Limits")]

@@ -28,7 +28,7 @@ use tracing::{debug, error, warn};
 
 use crate::connections::{Allowance, Connection, Connections, Share, State};
 use crate::go_duration;
-use crate::limits::Limits;
+use crate::limits::{Limits, ROOM_FOR_ANSWER};
 use crate::metrics::{Outcome, Reason};
 use crate::reviewer::{Reviewer, Unanswered};
 use crate::stream::FrugalStream;
@@ -43,8 +43,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST_HANDSHAKE: usize = 48 * 1024;
 /// Maximum encrypted answer data that waits to be sent.
 const TLS_BUFFER: usize = 16 * 1024;
-/// Memory of most requests besides the body, in bytes: the index and the answer.
-pub const ROOM_FOR_ANSWER: usize = 8 * 1024;
 /// The smallest buffer for a request head that the HTTP library accepts.
 const SMALLEST_HEADER_BUFFER: usize = 8 * 1024;
 

@@ -118,7 +118,7 @@ impl TokenVolume {
             return Ok(());
         }
         Err(Denial::invalid(format!(
-            "pod volume {} ({}) cannot hold the token, which needs a volume of this name; rename it",
+            "pod volume {} ({}) cannot hold the token, but its name is needed for the token volume; rename it",
             self.name,
             own.kind()
         )))

@@ -54,7 +54,7 @@ impl<'a> Wishes<'a> {
         if config.require_client_id && needs_client_id {
             let name = object_name(identity.namespace, identity.name);
             return Err(Denial::invalid(format!(
-                "service account {name} has no annotation azure.workload.identity/client-id, which requireClientId demands"
+                "service account {name} has no annotation azure.workload.identity/client-id, required by setting requireClientId"
             )));
         }
         let wanted = token_endpoint(pod, config);

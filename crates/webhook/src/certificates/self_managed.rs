@@ -84,7 +84,7 @@ pub async fn keep_self_managed(
     loop {
         let kept = tokio::time::timeout(PATIENCE, keeper.keep(&mut known)).await;
         if let Err(error) = kept.unwrap_or(Err(KeepError::Silent)) {
-            warn!(%error, "certificates could not be looked after; the next try follows");
+            warn!(%error, "the certificate check failed and is repeated");
             keeper.metrics.reloaded("failure");
         }
         let pause = if known.leaf.is_some() { keeper.objects.check_every } else { FIRST_RETRY };
@@ -236,7 +236,7 @@ impl Keeper {
                 warn!(
                     webhook_configuration = name,
                     by = rewrite.by,
-                    "somebody else goes on writing the caBundle; it is mended at each look, and until then callers refuse \
+                    "somebody else keeps writing the caBundle; the webhook corrects it at every check, and until then callers refuse \
                      this webhook"
                 );
             }
@@ -256,7 +256,7 @@ impl Keeper {
                     if lets_go {
                         info!(
                             webhook_configuration = name,
-                            "entries of an earlier version are owned no longer"
+                            "ownership of the entries that an earlier version applied is released"
                         );
                     }
                     rewrites.leave(&configuration, wanted);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::entry::{Entry, State, millis};
+use super::pool::Pool;
 use super::{CLEARING, Connection, Connections};
 
 /// A request that has held memory for less than this is not dropped for others: it is being answered.
@@ -21,32 +22,6 @@ pub(super) const GRACE: Duration = Duration::from_millis(100);
 /// An address that holds more than this fraction of a pool also loses its new requests: otherwise it could renew them
 /// forever.
 const ADDRESSES_SHARE: usize = 4;
-/// Maximum size of small bodies and answers in bytes.
-pub(super) const SMALL: usize = 64 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pool {
-    Small,
-    Large,
-}
-
-impl Pool {
-    pub(super) const ALL: [Self; 2] = [Self::Small, Self::Large];
-
-    fn of(bytes: usize) -> Self {
-        if bytes > SMALL { Self::Large } else { Self::Small }
-    }
-
-    /// The pool's share of all memory.
-    pub(super) fn part_of(self, memory: usize) -> usize {
-        let large = memory / 4 * 3;
-        match self {
-            Self::Large => large,
-            Self::Small => memory - large,
-        }
-    }
-}
-
 /// The free memory of a pool.
 pub(super) struct Memory {
     left: AtomicUsize,

@@ -8,6 +8,7 @@
 mod entry;
 mod memory;
 mod places;
+mod pool;
 
 use std::collections::HashMap;
 use std::io;
@@ -30,7 +31,8 @@ use tracing::warn;
 use crate::telemetry::Throttle;
 
 use entry::{Entry, millis};
-use memory::{Memory, Pool};
+use memory::Memory;
+use pool::Pool;
 
 pub use entry::State;
 pub use memory::Share;
@@ -127,7 +129,7 @@ impl Connections {
                     // Usually out of files: evicting a connection frees one.
                     self.make_place(None);
                     if let Some(unlogged) = self.accept_errors.next() {
-                        warn!(%error, unlogged, "connections cannot be accepted; the next try follows");
+                        warn!(%error, unlogged, "connections cannot be accepted; retrying");
                     }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
@@ -295,8 +297,9 @@ impl Drop for Connection {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::memory::{GRACE, SMALL};
+    use super::memory::GRACE;
     use super::places::YOUTH;
+    use super::pool::SMALL;
     use super::*;
 
     fn connections(most: usize, memory: usize) -> Arc<Connections> {

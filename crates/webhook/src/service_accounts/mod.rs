@@ -127,7 +127,7 @@ impl ServiceAccounts {
             .map(|finished| {
                 finished.unwrap_or_else(|error| {
                     ServiceAccountLookup::Failed(if error.is_cancelled() {
-                        "the API server did not answer, and others waited for this read's place".to_owned()
+                        "the API server did not answer, and its slot was needed for another read".to_owned()
                     } else {
                         error.to_string()
                     })
@@ -163,7 +163,7 @@ impl ServiceAccounts {
     /// Waits for a read until `deadline`.
     pub async fn wait_for(read: Read, deadline: Instant) -> ServiceAccountLookup {
         tokio::time::timeout_at(deadline, read).await.unwrap_or_else(|_| {
-            ServiceAccountLookup::Failed("the API server did not answer within the time there was".to_owned())
+            ServiceAccountLookup::Failed("the API server did not answer in time".to_owned())
         })
     }
 
@@ -403,7 +403,7 @@ mod tests {
         tokio::time::advance(PATIENCE).await;
         assert!(is_read(&accounts.find("3", "a")));
         let ServiceAccountLookup::Failed(reason) = found(first).await else { panic!() };
-        assert!(reason.contains("others waited for this read's place"), "{reason}");
+        assert!(reason.contains("its slot was needed for another read"), "{reason}");
         let mut under_way: Vec<_> = accounts.reads().keys().map(|(namespace, _)| namespace.clone()).collect();
         under_way.sort();
         assert_eq!(under_way, ["2", "3"]);

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 /// several times over.
 const PAGE_SIZE: u32 = 10;
 
-/// How long one watch lasts, in seconds. A connection may die without a word, so the API server has to say something that
+/// How long one watch lasts, in seconds. A connection may die without being closed, so the API server has to say something that
 /// often: it ends the watch, with a bookmark.
 pub(crate) const WATCH_SECONDS: u32 = 20;
 /// Shortest and longest pause between two attempts; up to as much again is added, so that replicas do not come all at once.
