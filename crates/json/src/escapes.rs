@@ -1,16 +1,41 @@
 //! Strings with backslash escapes.
 
 /// Resolves escapes. Half a surrogate pair becomes U+FFFD, as in Go.
+pub(super) fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    pieces(text, |piece| {
+        plain.push_str(piece);
+        true
+    });
+    // Kept for as long as a request waits.
+    plain.shrink_to_fit();
+    plain
+}
+
+/// Whether a text is `wanted` once its escapes are resolved. Ends at the first difference: a caller may send thousands of
+/// keys of escapes, each of which is compared with many names.
+pub(super) fn is_escaped(text: &str, wanted: &str) -> bool {
+    let mut rest = wanted;
+    let is_prefix = pieces(text, |piece| {
+        let left = rest.strip_prefix(piece);
+        rest = left.unwrap_or(rest);
+        left.is_some()
+    });
+    is_prefix && rest.is_empty()
+}
+
+/// Passes on the text between escapes, and what each escape stands for, until `each` returns false.
 ///
 /// Byte by byte, because a string may consist only of escapes and be seven megabytes long.
-pub(super) fn unescape(text: &str) -> String {
+fn pieces(text: &str, mut each: impl FnMut(&str) -> bool) -> bool {
     let bytes = text.as_bytes();
-    let mut plain = String::with_capacity(text.len());
     let mut at = 0;
     while let Some(length) = bytes.get(at..).unwrap_or_default().iter().position(|byte| *byte == b'\\') {
-        plain.push_str(text.get(at..at + length).unwrap_or_default());
+        if length > 0 && !each(text.get(at..at + length).unwrap_or_default()) {
+            return false;
+        }
         at += length + 2;
-        plain.push(match bytes.get(at - 1) {
+        let resolved = match bytes.get(at - 1) {
             Some(b'b') => '\u{8}',
             Some(b'f') => '\u{c}',
             Some(b'n') => '\n',
@@ -35,12 +60,12 @@ pub(super) fn unescape(text: &str) -> String {
             // A quote, a backslash or a slash stands for itself; nothing else can follow.
             Some(other) => char::from(*other),
             None => char::REPLACEMENT_CHARACTER,
-        });
+        };
+        if !each(resolved.encode_utf8(&mut [0; 4])) {
+            return false;
+        }
     }
-    plain.push_str(text.get(at..).unwrap_or_default());
-    // Kept for as long as a request waits.
-    plain.shrink_to_fit();
-    plain
+    each(text.get(at..).unwrap_or_default())
 }
 
 /// The number in the four hexadecimal digits at `at`.

@@ -11,7 +11,7 @@ mod text;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use escapes::unescape;
+use escapes::{is_escaped, unescape};
 use index::{DEEPEST, Fault, LONGEST_TEXT, Node, index};
 pub use index::{Member, Shape};
 pub use text::printable;
@@ -73,7 +73,7 @@ impl<'a> JsonText<'a> {
         if node.has_escapes() {
             // An escape has at most six bytes per byte, so a much longer text need not be decoded.
             return node.quoted().len() <= 6 * wanted.len()
-                && self.text.get(node.quoted()).is_some_and(|quoted| unescape(quoted) == wanted);
+                && self.text.get(node.quoted()).is_some_and(|quoted| is_escaped(quoted, wanted));
         }
         // Most keys do not match, so their lengths are compared first.
         node.quoted().len() == wanted.len()

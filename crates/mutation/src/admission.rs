@@ -10,9 +10,10 @@ use azwi_json::printable;
 use crate::config::{Config, OptIn, is_dns_label, is_dns_subdomain};
 use crate::denial::Denial;
 use crate::plan::advice::MOST_WARNINGS;
+use crate::plan::token_expiration;
 use crate::plan::{Mutation, NamedServiceAccount, advice, plan};
 use crate::view::{AdmissionRequest, PodHead, ServiceAccount, ServiceAccountLookup, Workload};
-use crate::warning::{Warning, WarningCode};
+use crate::warning::Warning;
 
 /// The host's answer: the pod is admitted with a possibly empty mutation, or denied.
 pub type Verdict = Result<Mutation, Denial>;
@@ -174,21 +175,10 @@ impl<'a> PendingAdmission<'a> {
 
     /// Whether the cached account may be outdated: a labelled pod would be denied, or start without its identity. A host with
     /// a cache reads the account again first.
-    pub fn is_doubtful(&self, account: &ServiceAccount, verdict: &Verdict) -> bool {
-        if !self.pod.is_labelled() {
-            return false;
-        }
-        let is_opted_in = is_opted_in_by_itself(&self.pod, self.config.opt_in) || account.is_opted_in();
-        match verdict {
-            // Other denials are the pod's own.
-            Err(_) => account.client_id().is_empty() || account.token_expiration.is_some(),
-            Ok(mutation) => {
-                let is_bad = |warning: &Warning| {
-                    matches!(warning.code(), WarningCode::NoClientId | WarningCode::PodsWouldBeDenied)
-                };
-                !is_opted_in || mutation.warnings.iter().any(is_bad)
-            }
-        }
+    pub fn is_doubtful(&self, account: &ServiceAccount) -> bool {
+        let is_opted_in = || is_opted_in_by_itself(&self.pod, self.config.opt_in) || account.is_opted_in();
+        let has_bad_expiration = || token_expiration(None, account.token_expiration.as_deref(), 0).is_err();
+        self.pod.is_labelled() && (account.client_id().is_empty() || !is_opted_in() || has_bad_expiration())
     }
 
     /// Finishes with the result of the lookup.

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::connections::{Connection, Share, State};
+use crate::connections::{Connection, Share};
 use crate::metrics::{Metrics, Outcome, Reason};
 use crate::review::{Review, answer_size, index, write_answer};
 use crate::service_accounts::{Lookup, ServiceAccounts};
@@ -115,36 +115,21 @@ impl Reviewer {
                 match self.service_accounts.find(namespace, name) {
                     Lookup::Known(account) => {
                         self.metrics.looked_up("cache", Reason::Found);
-                        let verdict = pending.resume(ServiceAccountLookup::Found(account.clone()));
-                        if pending.is_doubtful(&account, &verdict) {
-                            // Made again afterwards: many that wait must not keep their answers.
-                            drop(verdict);
+                        // Planned once, after the second look: otherwise such pods would cost twice the time.
+                        let again = if pending.is_doubtful(&account) {
                             let kept = body.len() + json.index_bytes() + pending.heap_bytes();
-                            let found = match beyond(share, kept, connection) {
-                                Ok(_more) => {
-                                    connection.enter(State::Waiting);
-                                    let found = self.read_again(&pending, deadline).await;
-                                    connection.enter(State::Answering);
-                                    found
-                                }
-                                Err(_) => None,
-                            };
-                            (
-                                pending.resume(found.unwrap_or(ServiceAccountLookup::Found(account))),
-                                Reason::Found,
-                            )
+                            self.read_again(&pending, share, kept, connection, deadline).await
                         } else {
-                            (verdict, Reason::Found)
-                        }
+                            None
+                        };
+                        (pending.resume(again.unwrap_or(ServiceAccountLookup::Found(account))), Reason::Found)
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // This request keeps the data made from its body while others are answered.
                         let kept = body.len() + json.index_bytes() + pending.heap_bytes();
                         let _more = beyond(share, kept, connection)?;
-                        connection.enter(State::Waiting);
-                        let waited = self.wait_for_account(pending, deadline).await;
-                        connection.enter(State::Answering);
-                        waited
+                        let _waiting = connection.wait().ok_or(Unanswered::NoMemory)?;
+                        self.wait_for_account(&pending, deadline).await
                     }
                 }
             }
@@ -156,7 +141,7 @@ impl Reviewer {
         Ok((text, more))
     }
 
-    async fn wait_for_account(&self, pending: PendingAdmission<'_>, deadline: Instant) -> (Verdict, Reason) {
+    async fn wait_for_account(&self, pending: &PendingAdmission<'_>, deadline: Instant) -> (Verdict, Reason) {
         let (namespace, name) = (pending.namespace(), pending.service_account_name());
         let found = match self.service_accounts.find_or_wait(namespace, name, deadline).await {
             Lookup::Known(account) => ServiceAccountLookup::Found(account),
@@ -165,7 +150,7 @@ impl Reviewer {
                 let _in_flight = Counted::new(&self.metrics.in_flight);
                 ServiceAccounts::wait_for(read, deadline).await
             }
-            Lookup::TooMany => return (self.shed(&pending), Reason::Shed),
+            Lookup::TooMany => return (self.shed(pending), Reason::Shed),
         };
         let reason = reason_of(&found);
         self.metrics.looked_up("api_server", reason);
@@ -173,13 +158,18 @@ impl Reviewer {
     }
 
     /// What the API server says now of an account that the cache knows: it may have been annotated right before the pod was
-    /// made. Returns `None` if it does not say so soon, or there is no slot; then the cache is believed.
+    /// made. Returns `None` if it does not say so soon, or there is no room to wait; then the cache is believed.
     async fn read_again(
         &self,
         pending: &PendingAdmission<'_>,
+        share: &Share,
+        kept: usize,
+        connection: &Arc<Connection>,
         deadline: Instant,
     ) -> Option<ServiceAccountLookup> {
         let (namespace, name) = (pending.namespace(), pending.service_account_name());
+        let _more = beyond(share, kept, connection).ok()?;
+        let _waiting = connection.wait()?;
         let Lookup::Read(read) = self.service_accounts.read_live(namespace, name) else { return None };
         let _in_flight = Counted::new(&self.metrics.in_flight);
         let found = ServiceAccounts::wait_for(read, deadline.min(Instant::now() + SECOND_LOOK)).await;

@@ -18,6 +18,7 @@ pub mod protocol;
 pub mod report;
 pub mod requests;
 pub mod shapes;
+pub mod waiting;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -123,6 +124,7 @@ pub fn attacks() -> Vec<Attack> {
     all.extend(connections::attacks());
     all.extend(busy::attacks());
     all.extend(protocol::attacks());
+    all.extend(waiting::attacks());
     all
 }
 

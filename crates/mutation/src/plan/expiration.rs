@@ -11,7 +11,7 @@ use crate::names::TOKEN_EXPIRATION_ANNOTATION;
 ///
 /// # Errors
 /// The annotation used is not an integer or out of bounds; upstream's error text.
-pub(super) fn token_expiration(
+pub(crate) fn token_expiration(
     pod: Option<&str>,
     service_account: Option<&str>,
     default: i64,

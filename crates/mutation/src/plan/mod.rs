@@ -20,6 +20,7 @@ use azwi_json::printable;
 use environment::{Environment, EnvironmentValues};
 use equipment::Equipment;
 use equipped::equipped_containers;
+pub(crate) use expiration::token_expiration;
 pub(crate) use identity::NamedServiceAccount;
 use token_volume::{TokenSources, TokenVolume};
 use wishes::Wishes;

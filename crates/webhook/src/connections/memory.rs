@@ -22,16 +22,22 @@ pub(super) const GRACE: Duration = Duration::from_millis(100);
 /// An address that holds more than this fraction of a pool also loses its new requests: otherwise it could renew them
 /// forever.
 const ADDRESSES_SHARE: usize = 4;
+/// The fraction of a pool that requests may hold while they wait for the API server.
+const WAITING_SHARE: usize = 2;
+/// How soon a request that waits for memory looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The free memory of a pool.
 pub(super) struct Memory {
     left: AtomicUsize,
     /// Memory being released that is promised to waiting requests.
     promised: AtomicUsize,
+    /// What requests hold that wait for the API server.
+    waiting: AtomicUsize,
 }
 
 impl Memory {
     pub(super) fn new(bytes: usize) -> Self {
-        Self { left: AtomicUsize::new(bytes), promised: AtomicUsize::new(0) }
+        Self { left: AtomicUsize::new(bytes), promised: AtomicUsize::new(0), waiting: AtomicUsize::new(0) }
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -142,10 +148,10 @@ impl Connection {
                     if connections.memory(pool).take(bytes) {
                         return true;
                     }
-                    let Some(_promise) = connections.make_room(bytes, &self.entry, true) else {
-                        return false;
-                    };
-                    freed.await;
+                    // Without anybody to evict now: most requests end by themselves, and others get old enough.
+                    let promise = connections.make_room(bytes, &self.entry, true);
+                    _ = timeout(LOOK_AGAIN, freed).await;
+                    drop(promise);
                 }
             };
             if !timeout(CLEARING, cleared).await.unwrap_or(false) {
@@ -164,6 +170,42 @@ impl Connection {
             return None;
         }
         Some(Share::new(self, pool, bytes))
+    }
+}
+
+impl Connection {
+    /// Waits for the API server from now on, with what its request holds, until the result is dropped. Returns `None` if
+    /// requests that wait would hold too much: what a slow API server keeps must leave room for the others.
+    pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
+        let connections = &self.connections;
+        let held = Pool::ALL.map(|pool| self.entry.held(pool));
+        let mut waiting = Waiting { connection: Arc::clone(self), held: [0; Pool::ALL.len()] };
+        for (pool, bytes) in Pool::ALL.into_iter().zip(held) {
+            let most = pool.part_of(connections.allowance.memory) / WAITING_SHARE;
+            let taken = |waiting: usize| waiting.checked_add(bytes).filter(|sum| *sum <= most || bytes == 0);
+            let counter = &connections.memory(pool).waiting;
+            counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
+            if let Some(taken) = waiting.held.get_mut(pool as usize) {
+                *taken = bytes;
+            }
+        }
+        self.enter(State::Waiting);
+        Some(waiting)
+    }
+}
+
+/// A request that waits for the API server.
+pub struct Waiting {
+    connection: Arc<Connection>,
+    held: [usize; Pool::ALL.len()],
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for (pool, bytes) in Pool::ALL.into_iter().zip(self.held) {
+            self.connection.connections.memory(pool).waiting.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.connection.enter(State::Answering);
     }
 }
 

@@ -35,7 +35,7 @@ use memory::Memory;
 use pool::Pool;
 
 pub use entry::State;
-pub use memory::Share;
+pub use memory::{Share, Waiting};
 
 /// How long a connection that has sent a review is kept for the next one. Go keeps it for 90 seconds, and would lose a
 /// request that crosses our close.
@@ -523,6 +523,17 @@ mod tests {
         gone.await.unwrap();
         assert!(other.reserve_now(60).is_none(), "who does not wait has nobody sent away who does");
         assert_eq!(connections.evicted.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_for_the_api_server_hold_at_most_half_of_a_pool() {
+        let connections = connections(9, 400);
+        let (first, second) = (open(&connections, 1).await, open(&connections, 2).await);
+        let _shares = [first.reserve(30).await.unwrap(), second.reserve(30).await.unwrap()];
+        let waiting = first.wait().unwrap();
+        assert!(second.wait().is_none());
+        drop(waiting);
+        assert!(second.wait().is_some());
     }
 
     #[tokio::test(start_paused = true)]
