@@ -90,17 +90,26 @@ impl Count {
     }
 }
 
-/// Runs an attack, and repeats it if someone was not served and the machine may be the cause. The first result is
-/// reported too.
+/// How often an attack is run at most, where the machine may be the cause of what was seen.
+const MOST_RUNS: usize = 4;
+
+/// Runs an attack, and repeats it if someone was not served and the machine may be the cause: attackers and bystanders share
+/// its processors, and a bystander that sends late looks like one that sends nothing. The earlier results are reported too.
 fn run_again_in_doubt(arena: &Arena, attack: &Attack) -> Row {
-    let first = arena.run(attack);
-    if first.is_withstood() || !first.may_be_the_machines_fault() {
-        return first;
+    let mut row = arena.run(attack);
+    for run in 1..MOST_RUNS {
+        if row.is_withstood() || !row.may_be_the_machines_fault() {
+            break;
+        }
+        let mut next = arena.run(attack);
+        let seen = row.findings.defects.iter().map(|defect| format!("run again, run {run}: {defect}"));
+        next.findings
+            .notes
+            .extend(row.findings.notes.iter().filter(|note| note.starts_with("run again")).cloned());
+        next.findings.notes.extend(seen);
+        row = next;
     }
-    let mut second = arena.run(attack);
-    let seen = first.findings.defects.iter().map(|defect| format!("run twice, the first time: {defect}"));
-    second.findings.notes.extend(seen);
-    second
+    row
 }
 
 fn run(arguments: Arguments) -> Result<bool> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, State, millis};
 use super::pool::Pool;
@@ -25,7 +25,7 @@ const ADDRESSES_SHARE: usize = 4;
 /// The fraction of a pool that requests may hold while they wait for the API server.
 const WAITING_SHARE: usize = 2;
 /// How soon a request that waits for memory looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The free memory of a pool.
 pub(super) struct Memory {
     left: AtomicUsize,
@@ -148,10 +148,11 @@ impl Connection {
                     if connections.memory(pool).take(bytes) {
                         return true;
                     }
-                    // Without anybody to evict now: most requests end by themselves, and others get old enough.
-                    let promise = connections.make_room(bytes, &self.entry, true);
-                    _ = timeout(LOOK_AGAIN, freed).await;
-                    drop(promise);
+                    match connections.make_room(bytes, &self.entry, true) {
+                        Some(_promise) => freed.await,
+                        // Nobody can be evicted now. Not by every release, which would wake all who wait for nothing.
+                        None => sleep(LOOK_AGAIN).await,
+                    }
                 }
             };
             if !timeout(CLEARING, cleared).await.unwrap_or(false) {
