@@ -5,8 +5,6 @@
 
 mod service_accounts;
 
-pub use service_accounts::lookup_from_host_error;
-
 use azwi_json::{JsonText, JsonValue, Shape, push_member};
 use azwi_mutation::{
     AdmissionRequest, Config, Denial, MOST_REQUEST_VALUES, ServiceAccountLookup, Verdict, admit,

@@ -33,7 +33,7 @@ pub(crate) fn get(namespace: &str, name: &str) -> ServiceAccountLookup {
 
 /// Distinguishes the host's errors. They have no code, and a backtrace may follow, so they are matched by part of the
 /// text (`docs/kubewarden.md` lists the texts).
-pub fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
+fn lookup_from_host_error(name: &str, error: &str) -> ServiceAccountLookup {
     // Not `str::contains`, whose search algorithm would be one percent of the wasm.
     let says = |words: &str| error.as_bytes().windows(words.len()).any(|window| window == words.as_bytes());
     if says(&format!("Cannot find v1/ServiceAccount named '{name}'")) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use admission_caller::link_policy_imports;
-use admission_caller::policy::{HostCapabilities, Policy};
+use admission_caller::policy::{HostCapabilities, Policy, read_module};
 use admission_caller::wapc::{Call, Guest};
 use anyhow::{Context as _, Result, anyhow};
 use wasmtime::{
@@ -37,13 +37,10 @@ impl PolicyHost {
     /// # Errors
     /// The file cannot be read, or is not a policy.
     pub fn load(path: &Path) -> Result<Self> {
-        let module = std::fs::read(path).with_context(|| {
-            format!("cannot read the policy {}; `make policy.wasm` builds it", path.display())
-        })?;
         let mut config = Config::new();
         config.epoch_interruption(true);
         let engine = Engine::new(&config)?;
-        let module = Module::new(&engine, &module)
+        let module = Module::new(&engine, read_module(path)?)
             .map_err(|error| anyhow!("{} is not a WebAssembly policy: {error}", path.display()))?;
         let mut linker = Linker::new(&engine);
         link_policy_imports!(linker, Caller<'_, State>, Wasmtime, trap);

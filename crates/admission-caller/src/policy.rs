@@ -1,5 +1,6 @@
 //! Kubewarden's role around a policy: it validates settings, evaluates requests, and answers the policy's host calls.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -30,6 +31,15 @@ pub fn host_call(
         }
         other => Err(format!("unknown host capability {other:?}")),
     }
+}
+
+/// Reads the bytes of a policy's module.
+///
+/// # Errors
+/// The file cannot be read; the error says how to build it.
+pub fn read_module(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path)
+        .with_context(|| format!("cannot read the policy {}; `make policy.wasm` builds it", path.display()))
 }
 
 /// A policy in any WebAssembly runtime.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use admission_caller::link_policy_imports;
-use admission_caller::policy::{HostCapabilities, Policy};
+use admission_caller::policy::{HostCapabilities, Policy, read_module};
 use admission_caller::wapc::{Call, Guest};
 use anyhow::{Context as _, Result, anyhow};
 use wasmi::{Caller, Engine, Error, Extern, Linker, Module, Store};
@@ -19,11 +19,8 @@ pub(crate) struct InterpretedPolicy {
 impl InterpretedPolicy {
     /// Reads a module.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| {
-            format!("cannot read the policy {}; `make policy.wasm` builds it", path.display())
-        })?;
         let engine = Engine::default();
-        let module = Module::new(&engine, bytes)
+        let module = Module::new(&engine, read_module(path)?)
             .map_err(|error| anyhow!("{} is not a WebAssembly policy: {error}", path.display()))?;
         let linker = linker(&engine)?;
         Ok(Self { engine, module, linker })

@@ -268,16 +268,6 @@ impl<'a> JsonValue<'a> {
         if self.starts_with(b'"') { Ok(self.unquoted()) } else { self.wrong("a string") }
     }
 
-    /// The string under `key`, if there is one.
-    pub fn optional_text(self, key: &str) -> Result<Option<Cow<'a, str>>, TypeError<'a>> {
-        self.get(key).map(Self::text).transpose()
-    }
-
-    /// The string under `key`, empty if there is none.
-    pub fn text_or_empty(self, key: &str) -> Result<Cow<'a, str>, TypeError<'a>> {
-        Ok(self.optional_text(key)?.unwrap_or_default())
-    }
-
     /// The string, if it is short. For one that cannot be as short as [`SHORT`], returns its beginning as written,
     /// which is longer than that: no name is, and a megabyte of escapes is not worth decoding.
     ///
@@ -423,7 +413,7 @@ mod tests {
         let a = root.get("a").unwrap();
         assert_eq!(a.elements().map(|element| element.raw().to_owned()).collect::<Vec<_>>().len(), 3);
         let object = a.elements().nth(1).unwrap();
-        assert_eq!(object.text_or_empty("bA").unwrap(), "x\"\\");
+        assert_eq!(object.short_text_or_empty("bA").unwrap(), "x\"\\");
         assert!(object.get("c").is_none());
         assert_eq!(object.member("c").unwrap().raw(), "null");
         assert_eq!(root.optional_flag("d").unwrap(), Some(false));

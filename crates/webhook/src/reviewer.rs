@@ -122,7 +122,9 @@ impl Reviewer {
                         } else {
                             None
                         };
-                        (pending.resume(again.unwrap_or(ServiceAccountLookup::Found(account))), Reason::Found)
+                        let found = again.unwrap_or(ServiceAccountLookup::Found(account));
+                        let reason = reason_of(&found);
+                        (pending.resume(found), reason)
                     }
                     Lookup::Read(_) | Lookup::TooMany => {
                         // This request keeps the data made from its body while others are answered.

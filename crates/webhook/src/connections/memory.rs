@@ -26,6 +26,7 @@ const ADDRESSES_SHARE: usize = 4;
 const WAITING_SHARE: usize = 2;
 /// How soon a request that waits for memory looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// The free memory of a pool.
 pub(super) struct Memory {
     left: AtomicUsize,
@@ -172,9 +173,7 @@ impl Connection {
         }
         Some(Share::new(self, pool, bytes))
     }
-}
 
-impl Connection {
     /// Waits for the API server from now on, with what its request holds, until the result is dropped. Returns `None` if
     /// requests that wait would hold too much: what a slow API server keeps must leave room for the others.
     pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
