@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use admission_caller::request::pod_creation;
 use e2e_tests::hostile::answering::answer;
-use e2e_tests::hostile::shapes::{Expensive, shapes};
+use e2e_tests::hostile::bodies::Expensive;
+use e2e_tests::hostile::shapes::shapes;
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};

@@ -9,9 +9,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::bodies::{containers_with_lists, empty_containers};
 use super::connections::{loop_together, summary};
 use super::lookups::named_request;
-use super::shapes::{containers_with_lists, empty_containers};
 use super::wire::{HANDSHAKES, PATH, Source, ask_once, crowd, head, hold, open, review, send};
 use super::{Attack, Field, Findings, TENANT};
 

@@ -8,8 +8,8 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::bodies::containers_of_account;
 use super::requests::judge;
-use super::shapes::containers_of_account;
 use super::wire::{HANDSHAKES, PATH, Source, Tally, ask, ask_once, crowd, head, hold, open_narrow, send};
 use super::{Attack, Field, Findings, TENANT_ACCOUNT, timed};
 use admission_caller::request::pod_creation;

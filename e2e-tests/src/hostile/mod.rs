@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod answering;
+pub mod bodies;
 pub mod busy;
 pub mod bystanders;
 pub mod connections;

@@ -8,12 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::bodies::{Expensive, containers_and_skip_names, containers_of_account, defaulted_containers};
 use super::lookups::{named_request, no_names};
 use super::report::Row;
 use super::requests::{Exact, LONG_ACCOUNT};
-use super::shapes::{
-    Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, shapes,
-};
+use super::shapes::shapes;
 use super::{CLIENT_ID, Findings, TENANT, TENANT_ACCOUNT};
 use admission_caller::cluster::Cluster;
 use admission_caller::policy::{HostCapabilities, Policy as _};

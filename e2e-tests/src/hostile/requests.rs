@@ -8,10 +8,10 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::shapes::{
+use super::bodies::{
     Expensive, containers_and_skip_names, containers_of_account, defaulted_containers, empty_containers,
-    shapes,
 };
+use super::shapes::shapes;
 use super::wire::{PATH, PATIENCE, Source, Tally, ask, ask_once};
 use super::{Attack, CLIENT_ID, Field, Findings, TENANT, timed};
 use test_support::api_server::ApiServer;
