@@ -13,6 +13,11 @@ CARGO_HOME_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 BUILD_POLICY := cargo rustc --locked --profile wasm --target $(WASM_TARGET) -p $(POLICY_CRATE) --lib --crate-type cdylib
 WASM_BUILT := $(TARGET_DIR)/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
 CONFORMANCE := e2e-tests/conformance/handwritten.jsonl e2e-tests/conformance/random.jsonl.gz e2e-tests/conformance/own.jsonl
+# One selection of packages for everything: cargo compiles shared dependencies again for every other selection, because their
+# features differ. The demo must not wait for the webhook's dependencies, and is tested as it is built.
+TESTED := --locked --workspace --exclude azwi-benchmarks --exclude demo
+# Programs of the tests; `build-tests` builds them.
+TEST_PROGRAMS := $(TARGET_DIR)/debug
 KWCTL_MISSING := kwctl is not installed: https://docs.kubewarden.io/reference/kwctl-cli (1.35 or later)
 
 # Files for `make demo`; empty means the demo's own.
@@ -74,16 +79,16 @@ demo: ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml S
 	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 
 .PHONY: size
-size: policy.wasm ## Print the policy's size and its parts (by crate: from an uncompressed build with names)
+size: policy.wasm build-tests ## Print the policy's size and its parts (by crate: from an uncompressed build with names)
 	@RUSTFLAGS='--cfg sha2_backend_soft="compact"' CARGO_PROFILE_WASM_STRIP=none $(BUILD_POLICY) \
 	  --target-dir $(TARGET_DIR)/with-names
-	@cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT) \
+	@$(TEST_PROGRAMS)/wasm_size policy.wasm --limit $(WASM_LIMIT) \
 	  --names $(TARGET_DIR)/with-names/$(WASM_TARGET)/wasm/azure_workload_identity_policy.wasm
 
 # === Checks
 
 .PHONY: test
-test: toolchain fmt lint guard unit-tests size-limit conformance end-to-end chart drift ## Run every check that needs no other tools and no cluster
+test: toolchain fmt lint guard tests size-limit conformance chart drift ## Run every check that needs no other tools and no cluster
 	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart$(,) drift)
 
 # A comma, which would end an argument.
@@ -108,32 +113,33 @@ guard: toolchain ## Check that no async runtime, TLS, HTTP or kube crate gets in
 	  printf 'found in the policy:\n%s\n' "$$foreign"; exit 1; fi; \
 	echo "none of $$(printf '%s\n' "$$graph" | sort -u | wc -l) crates is among $(WASM_FOREIGN)"
 
-.PHONY: unit-tests
-unit-tests: toolchain ## Run unit and property tests of the core and the policy
-	$(call say,unit and property tests$(,) the latter over 10$(,)000 generated pods)
-	cargo test --locked
+.PHONY: build-tests
+build-tests: toolchain # Also builds the webhook and the programs that the other targets start
+	cargo test $(TESTED) --no-run
+
+.PHONY: tests
+tests: policy.wasm ## Run all cargo tests: units, properties, the policy under the embedded host, the webhook over TLS
+	$(call say,tests of units$(,) properties over 10$(,)000 generated pods$(,) the real wasm$(,) the real webhook over TLS)
+	cargo test $(TESTED)
+	cargo test --locked -p demo
 
 .PHONY: size-limit
-size-limit: policy.wasm
+size-limit: policy.wasm build-tests
 	$(call say,size of the policy)
-	cargo run --quiet --locked -p e2e-tests --bin wasm_size -- policy.wasm --limit $(WASM_LIMIT)
+	$(TEST_PROGRAMS)/wasm_size policy.wasm --limit $(WASM_LIMIT)
 
 .PHONY: conformance
-conformance: policy.wasm ## Compare with upstream's recorded answers, through the core, the wasm and the webhook
+conformance: policy.wasm build-tests ## Compare with upstream's recorded answers, through the core, the wasm and the webhook
 	$(call say,upstream'\''s recorded answers)
-	cargo run --quiet --locked -p e2e-tests --bin conformance -- --through core,policy,webhook $(CONFORMANCE)
-
-.PHONY: end-to-end
-end-to-end: policy.wasm # The real wasm under the embedded host, the real webhook over TLS
-	$(call say,the real wasm under the embedded host$(,) the real webhook over TLS)
-	cargo build --locked -p azwi-webhook
-	cargo test --locked -p e2e-tests
+	$(TEST_PROGRAMS)/conformance --through core,policy,webhook $(CONFORMANCE)
 
 .PHONY: e2e-tests
-e2e-tests: end-to-end $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the policy under the embedded host and, if installed, kwctl, policy-server and a registry
-	$(call say,the real wasm under kwctl and policy-server$(,) and in a registry)
+e2e-tests: policy.wasm build-tests $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the tests that need other tools: kwctl, policy-server, a registry, Helm, promtool
+	$(call say,the tests under the embedded host)
+	cargo test $(TESTED) --test '*'
+	$(call say,the real wasm under kwctl and policy-server$(,) in a registry$(,) the chart$(,) the commands in the docs)
 	@command -v bats >/dev/null || { echo 'SKIPPED e2e-tests/*.bats: bats is not installed: apt-get install bats'; exit 0; }; \
-	cargo build --quiet --locked -p test-support --bin api_server && e2e-tests/run
+	e2e-tests/run
 
 # === The webhook host
 
@@ -187,10 +193,9 @@ e2e-cluster: ## Install the chart on a real cluster and test it there (KUBECONFI
 	e2e-tests/cluster/run
 
 .PHONY: hostile
-hostile: dist policy.wasm ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; limiting memory needs root (6 minutes)
+hostile: dist policy.wasm build-tests ## Attack the released webhook in 64 MiB, and the policy in 16 MiB; limiting memory needs root (6 minutes)
 	$(call say,attacks on the webhook and the policy)
-	cargo build --locked -p e2e-tests --bin hostile
-	@$(TARGET_DIR)/debug/hostile --webhook dist/$(ARCH)/azwi-webhook
+	@$(TEST_PROGRAMS)/hostile --webhook dist/$(ARCH)/azwi-webhook
 
 .PHONY: bench
 bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (7 minutes)

@@ -314,3 +314,24 @@ fn drop_empty(value: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use test_support::repository_root;
+
+    use super::read_cases;
+
+    /// Cases may be added, never lost.
+    /// 70 answers fewer than were recorded: with a second volume of one name, which the API server refuses.
+    #[test]
+    fn no_recorded_case_is_lost() {
+        for (file, cases, answers) in
+            [("handwritten.jsonl", 68, 189), ("random.jsonl.gz", 465, 1326), ("own.jsonl", 38, 38)]
+        {
+            let recorded = read_cases(&repository_root().join("e2e-tests/conformance").join(file)).unwrap();
+            assert!(recorded.len() >= cases, "{file}: only {} cases", recorded.len());
+            let recorded_answers: usize = recorded.iter().map(|case| case.expect.len()).sum();
+            assert!(recorded_answers >= answers, "{file}: only {recorded_answers} answers");
+        }
+    }
+}

@@ -236,7 +236,7 @@ fn program() -> Result<PathBuf> {
     let folder = tests.ancestors().nth(2).context("the tests are in no target folder")?;
     let program = folder.join("azwi-webhook");
     if !program.exists() {
-        bail!("{} is not built; `cargo build -p azwi-webhook` builds it", program.display());
+        bail!("{} is not built; `make build-tests` builds it", program.display());
     }
     Ok(program)
 }

@@ -1,18 +1,16 @@
 //! The recorded requests and sessions, answered by the embedded host exactly as by kwctl (`e2e-tests/policy.bats` runs
 //! the same folders through kwctl).
 
-// The lint does not treat test helpers as tests.
-#![allow(clippy::expect_used, clippy::indexing_slicing)]
-
 use std::path::Path;
 use std::sync::Arc;
 
 use admission_caller::manifests::read_document;
 use admission_caller::policy::{HostCapabilities, Policy as _};
-use e2e_tests::host::PolicyHost;
 use e2e_tests::session::Session;
 use serde_json::Value;
 use test_support::repository_root;
+
+use super::HOST;
 
 /// Minimum number of folders, so that none gets lost.
 const FIXTURES: usize = 15;
@@ -31,7 +29,6 @@ fn decoded(mut response: Value, patch: Vec<Value>) -> Value {
 
 #[test]
 fn every_fixture_is_answered_as_recorded() {
-    let host = PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy");
     let mut answered = 0;
     for folder in std::fs::read_dir(repository_root().join("e2e-tests/fixtures")).expect("fixtures") {
         let folder = folder.expect("a folder").path();
@@ -41,8 +38,8 @@ fn every_fixture_is_answered_as_recorded() {
         let recorded_calls = session.remaining();
         let capabilities: Arc<dyn HostCapabilities> = Arc::clone(&session) as _;
 
-        assert_eq!(host.validate_settings(&settings).expect("a verdict"), Ok(()), "{}", folder.display());
-        let evaluation = host.validate(&request, &settings, &capabilities).expect("an answer");
+        assert_eq!(HOST.validate_settings(&settings).expect("a verdict"), Ok(()), "{}", folder.display());
+        let evaluation = HOST.validate(&request, &settings, &capabilities).expect("an answer");
         let response = decoded(evaluation.answer.admission_response(), evaluation.answer.patch);
         assert_eq!(response, expected_response(&folder), "{}", folder.display());
         assert_eq!(session.remaining(), 0, "{}: a recorded call was not made", folder.display());

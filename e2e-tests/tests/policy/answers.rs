@@ -1,19 +1,13 @@
 //! Cases that the fixtures cannot cover: the host's errors, kinds of requests, and the mutated object's own text.
 
-// The lint does not treat test helpers as tests.
-#![allow(clippy::expect_used, clippy::indexing_slicing)]
-
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use admission_caller::cluster::{Cluster, Fault};
 use admission_caller::policy::{Evaluation, HostCapabilities, Policy as _};
 use admission_caller::request::pod_creation;
-use e2e_tests::host::PolicyHost;
 use serde_json::{Value, json};
-use test_support::repository_root;
 
-static HOST: LazyLock<PolicyHost> =
-    LazyLock::new(|| PolicyHost::load(&repository_root().join("policy.wasm")).expect("a policy"));
+use super::HOST;
 
 const LABELLED: &str = r#"{"metadata":{"name":"p","labels":{"azure.workload.identity/use":"true"}},
                            "spec":{"serviceAccountName":"sa","containers":[{"name":"c"}]}}"#;
