@@ -10,23 +10,24 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::bodies::{containers_with_lists, empty_containers};
-use super::connections::{loop_together, summary};
+use super::connections::{heads, loop_together, summary};
 use super::lookups::named_request;
 use super::wire::{HANDSHAKES, PATH, Source, ask_once, crowd, head, hold, open, review, send};
 use super::{Attack, Field, Findings, TENANT};
 
 pub fn attacks() -> Vec<Attack> {
     vec![
-        Attack::new("busy: 256 connections whose next body lacks a byte", next_body),
-        Attack::new("busy: 256 connections that ask for account after account", |field| {
+        Attack::new("busy: 512 connections whose next body lacks a byte", next_body),
+        Attack::new("busy: 512 connections that ask for account after account", |field| {
             lookups_in_heaps(field, false)
         }),
-        Attack::new("busy: 256 connections that ask for slow accounts", |field| {
+        Attack::new("busy: 512 connections that ask for slow accounts", |field| {
             lookups_in_heaps(field, true)
         }),
-        Attack::new("busy: 300 connections that wait for one slow account", one_slow_account),
+        Attack::new("busy: 600 connections that wait for one slow account", one_slow_account),
         Attack::new("busy: large answers in heaps, 250 connections", |field| heaps_of(field, 250, 700)),
         Attack::new("busy: middling answers in heaps, 250 connections", |field| heaps_of(field, 250, 350)),
+        Attack::new("busy: large answers in heaps, and 1,000 heads that do not end", heaps_and_heads),
         Attack::new("busy: 56 KB each, waiting for a moment each, 90 connections", young_and_waiting),
         Attack::new("busy: denials in heaps, and 1,000 connections that say nothing", denials_in_heaps),
         Attack::new("busy: large claims while a pod waits for its account", claims_while_waiting),
@@ -44,7 +45,7 @@ async fn next_body(field: Field) -> Findings {
         br#"{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u","operation":"DELETE"}}"#,
     );
     let request = Arc::new(request(&smallest));
-    let done = crowd(&field, 256, HANDSHAKES, |i| {
+    let done = crowd(&field, 512, HANDSHAKES, |i| {
         let (field, request) = (field.clone(), Arc::clone(&request));
         async move {
             let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
@@ -68,7 +69,7 @@ async fn lookups_in_heaps(field: Field, are_slow: bool) -> Findings {
     if are_slow {
         field.api_server.slow_down("slow", Duration::from_millis(500));
     }
-    let done = crowd(&field, 256, HANDSHAKES, |i| {
+    let done = crowd(&field, 512, HANDSHAKES, |i| {
         let field = field.clone();
         async move {
             let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
@@ -95,7 +96,7 @@ async fn one_slow_account(field: Field) -> Findings {
     field.api_server.slow_down("slow", Duration::from_secs(25));
     let body = review(&named_request(TENANT, "slow"));
     let request = Bytes::from([head("/mutate-v1-pod?timeout=30s", body.len()).as_bytes(), &body].concat());
-    let done = crowd(&field, 300, HANDSHAKES, |i| {
+    let done = crowd(&field, 600, HANDSHAKES, |i| {
         let (field, request) = (field.clone(), request.clone());
         async move {
             let Ok(mut stream) = field.tls(Source::Neighbour, i).await else { return };
@@ -120,6 +121,12 @@ async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
         }
     });
     summary(done.await)
+}
+
+/// Takes all the memory of requests, and all that of connections.
+async fn heaps_and_heads(field: Field) -> Findings {
+    let (findings, _) = tokio::join!(heaps_of(field.clone(), 250, 700), heads(field, 15 * 1024));
+    findings
 }
 
 /// Together they fill the memory for small requests, but none of them for long.

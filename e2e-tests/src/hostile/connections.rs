@@ -188,7 +188,7 @@ async fn slow_heads(field: Field, source: Source, count: usize) -> Findings {
 }
 
 /// Unfinished heads of this length.
-async fn heads(field: Field, length: usize) -> Findings {
+pub(super) async fn heads(field: Field, length: usize) -> Findings {
     let mut head = format!("POST {PATH} HTTP/1.1\r\nHost: {SERVER_NAME}\r\nX-Long: ").into_bytes();
     head.resize(length, b'x');
     unfinished_heads(field, head.into()).await
