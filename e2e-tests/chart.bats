@@ -162,15 +162,7 @@ pod_template() { objects 1.35.0 "$@" | jq -c '.[] | select(.kind == "Deployment"
 
 @test "a parent chart switches it on and off, and passes globals" {
   local parent=$BATS_TEST_TMPDIR/parent
-  mkdir -p "$parent/charts" "$parent/templates"
-  cp -r charts/azure-workload-identity-webhook "$parent/charts"
-  cat >"$parent/Chart.yaml" <<'Y'
-apiVersion: v2
-name: parent
-version: 1.0.0
-dependencies:
-  - {name: azure-workload-identity-webhook, version: "*", condition: azure-workload-identity-webhook.enabled}
-Y
+  write_parent_chart "$parent"
   kinds() { helm template parent "$parent" --kube-version 1.35.0 --set azure-workload-identity-webhook.azureTenantID=contoso.example \
     --set global.team=x "$@" | grep -c '^kind:' || true; }
   [ "$(kinds --set azure-workload-identity-webhook.enabled=true)" -gt 5 ]

@@ -49,3 +49,16 @@ eventually() {
   echo "never happened: $*"
   return 1
 }
+
+# Writes a chart whose only part is ours, on a condition.
+write_parent_chart() {
+  mkdir -p "$1/charts" "$1/templates"
+  cp -r "${BASH_SOURCE[0]%/*}/../charts/azure-workload-identity-webhook" "$1/charts"
+  cat >"$1/Chart.yaml" <<'Y'
+apiVersion: v2
+name: parent
+version: 1.0.0
+dependencies:
+  - {name: azure-workload-identity-webhook, version: "*", condition: azure-workload-identity-webhook.enabled}
+Y
+}

@@ -4,12 +4,13 @@
 tenant=72f988bf-86f1-41ef-91ab-2d7cd011db47
 client=5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1
 configuration=azure-wi-webhook-mutating-webhook-configuration
+chart=${BASH_SOURCE[0]%/*}/../../charts/azure-workload-identity-webhook
 
 source "${BASH_SOURCE[0]%/*}/../helpers.bash"
 
 # Runs a Helm command on the chart; $HELM is Helm 3 or 4.
 helm_webhook() {
-  "${HELM:-helm}" "$1" azwi "${BASH_SOURCE[0]%/*}/../../charts/azure-workload-identity-webhook" --namespace "$system" \
+  "${HELM:-helm}" "$1" azwi "$chart" --namespace "$system" \
     --set azureTenantID="$tenant" --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" "${@:2}"
 }
 
@@ -36,14 +37,18 @@ metadata:
 Y
 }
 
-# Creates a pod as a dry run; prints the object that would be stored.
+# Creates a pod of a service account as a dry run; prints the object that would be stored. The second argument is the value of
+# its label, the third an annotation as KEY=VALUE.
 pod_dry_run() {
+  local annotation=
+  [ -z "${3:-}" ] || annotation="\"${3%%=*}\": \"${3#*=}\""
   kubectl -n "$demo" create --dry-run=server -o json -f - <<Y
 apiVersion: v1
 kind: Pod
 metadata:
   generateName: asked-
   labels: {azure.workload.identity/use: "${2:-true}"}
+  annotations: {$annotation}
 spec:
   serviceAccountName: $1
   containers: [{name: c, image: $WORKLOAD_IMAGE}]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The chart where platforms differ: the host's network, user ids that are refused, others that write the webhook configuration,
-# one replica on a node that is drained.
+# one replica on a node that is drained; as a part of another chart.
 
 bats_require_minimum_version 1.5.0
 
@@ -18,6 +18,7 @@ setup_file() {
 teardown_file() {
   helm uninstall azwi --namespace "$system" --ignore-not-found
   kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy no-user-ids --ignore-not-found
+  kubectl delete mutatingwebhookconfiguration zz-mesh --ignore-not-found
   kubectl delete namespace "$demo" "$system" --wait=false
 }
 
@@ -85,4 +86,111 @@ enforce_selector() {
     helm_webhook upgrade --reset-values --set replicaCount=1
     available 60s
   done
+}
+
+@test "a parent chart with a condition installs it" {
+  local parent=$BATS_TEST_TMPDIR/parent helms=(helm)
+  ! command -v helm4 >/dev/null || helms+=(helm4)
+  write_parent_chart "$parent"
+  helm uninstall azwi --namespace "$system" --wait
+  for HELM in "${helms[@]}"; do
+    install_parent() {
+      "$HELM" upgrade --install parent "$parent" --namespace "$system" --set global.team=x \
+        --set azure-workload-identity-webhook.replicaCount=1 \
+        --set azure-workload-identity-webhook.azureTenantID="$tenant" \
+        --set azure-workload-identity-webhook.image.repository="$IMAGE_REPOSITORY" \
+        --set azure-workload-identity-webhook.image.release="$IMAGE_TAG" "$@"
+    }
+    install_parent --set azure-workload-identity-webhook.enabled=true
+    available 60s
+    eventually gets_identity applied
+    install_parent --set azure-workload-identity-webhook.enabled=false
+    run ! kubectl get mutatingwebhookconfiguration "$configuration"
+    helm uninstall parent --namespace "$system" --wait
+  done
+}
+
+@test "a second installation beside the first, with its own names, changes nothing for pods" {
+  helm install beside "$chart" --namespace "$demo" --set azureTenantID="$tenant" --set replicaCount=1 \
+    --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" \
+    --set webhookConfiguration.name=beside-webhook-configuration --set clusterRole.name=beside-manager-role
+  kubectl -n "$demo" rollout status deployment/azure-wi-webhook-controller-manager --timeout=60s
+  has_authority() { kubectl get mutatingwebhookconfiguration beside-webhook-configuration -o json | jq -e '.webhooks[0].clientConfig.caBundle // "" != ""'; }
+  eventually has_authority
+  volumes() { pod_dry_run applied | jq -c '[.spec.volumes[].name | select(startswith("azure-"))]'; }
+  [ "$(volumes)" = '["azure-identity-token"]' ]
+  helm uninstall beside --namespace "$demo" --wait
+}
+
+# A pod that asks for the proxy sidecar, in a namespace; as a dry run.
+pod_with_proxy() {
+  kubectl -n "$1" create --dry-run=server -f - <<Y
+apiVersion: v1
+kind: Pod
+metadata:
+  generateName: asked-
+  labels: {azure.workload.identity/use: "true"}
+  annotations: {azure.workload.identity/inject-proxy-sidecar: "true"}
+spec:
+  serviceAccountName: default
+  containers: [{name: c, image: x, resources: {requests: {cpu: 10m}}}]
+Y
+}
+
+@test "Pod Security baseline refuses the proxy's init container, privileged or not" {
+  kubectl create namespace "$demo-baseline"
+  kubectl label namespace "$demo-baseline" pod-security.kubernetes.io/enforce=baseline
+  run --separate-stderr pod_with_proxy "$demo-baseline"
+  [[ $stderr == *'violates PodSecurity "baseline'*azwi-proxy-init* ]]
+  helm_webhook upgrade --reset-values --set replicaCount=1 --set settings.proxy.initPrivileged=false
+  available 60s
+  refused_for_capabilities() { pod_with_proxy "$demo-baseline" 2>&1 | grep -q 'non-default capabilities.*azwi-proxy-init.*NET_RAW'; }
+  eventually refused_for_capabilities
+  kubectl delete namespace "$demo-baseline" --wait=false
+}
+
+@test "with resources the proxy starts where a ResourceQuota requires them" {
+  kubectl create namespace "$demo-quota"
+  kubectl -n "$demo-quota" create quota cpu --hard=requests.cpu=1
+  is_counted() { kubectl -n "$demo-quota" get quota cpu -o json | jq -e '.status.used'; }
+  eventually is_counted
+  run --separate-stderr pod_with_proxy "$demo-quota"
+  [[ $stderr == *'must specify requests.cpu for: azwi-proxy'* ]]
+  helm_webhook upgrade --reset-values --set replicaCount=1 \
+    --set settings.proxy.resources.requests.cpu=10m --set settings.proxy.initResources.requests.cpu=10m
+  available 60s
+  eventually pod_with_proxy "$demo-quota"
+  kubectl delete namespace "$demo-quota" --wait=false
+}
+
+@test "a container that a later webhook adds gets its identity, unless it is named" {
+  need python3 openssl
+  # The API server of the tests' own cluster shares a network with them; others could not call back.
+  [ "$(kubectl config current-context)" = azwi ] || skip "needs the tests' own cluster"
+  local node=10.88.0.1 files=$BATS_TEST_TMPDIR
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=mesh -addext "subjectAltName=IP:$node" \
+    -keyout "$files/key.pem" -out "$files/certificate.pem" 2>/dev/null
+  python3 "$BATS_TEST_DIRNAME/sidecar-injector.py" "$node" "$files/certificate.pem" "$files/key.pem" 3>&- >"$files/port" &
+  local injector=$!
+  eventually test -s "$files/port"
+  kubectl apply -f - <<Y
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: zz-mesh}
+webhooks:
+  - name: mesh.example.com
+    clientConfig: {url: "https://$node:$(cat "$files/port")/", caBundle: "$(base64 -w0 "$files/certificate.pem")"}
+    rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: $demo}}
+    admissionReviewVersions: [v1]
+    sideEffects: None
+Y
+  equipped() { jq -c '[.spec.containers[] | select(.env[]?.name == "AZURE_CLIENT_ID").name]'; }
+  both_are_equipped() { [ "$(pod_dry_run applied | equipped)" = '["c","istio-proxy"]' ]; }
+  eventually both_are_equipped
+  run --separate-stderr pod_dry_run applied true azure.workload.identity/skip-containers=istio-proxy
+  kubectl delete mutatingwebhookconfiguration zz-mesh
+  kill "$injector"
+  [ "$(equipped <<<"$output")" = '["c"]' ]
+  [[ $stderr != *istio-proxy* ]]
 }
