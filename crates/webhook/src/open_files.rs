@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_the_rest() {
-        assert_eq!(connections(1024, 256), 256);
+        assert_eq!(connections(1024, 455), 455);
         assert_eq!(connections(1024, 4096), 640);
         assert_eq!(connections(1 << 20, 4096), 4096);
         assert_eq!(connections(256, 4096), 1, "never none");

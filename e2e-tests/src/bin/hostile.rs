@@ -33,7 +33,7 @@ What was wrong follows with a dash, other remarks with a dot.
 Examples:
   hostile --webhook dist/amd64/azwi-webhook
   hostile --webhook dist/amd64/azwi-webhook --only 'connections: ' --seconds 10
-  hostile --webhook dist/amd64/azwi-webhook --only idle -- --max-connections 512
+  hostile --webhook dist/amd64/azwi-webhook --only idle -- --max-connections 128
   hostile --only policy"
 )]
 struct Arguments {

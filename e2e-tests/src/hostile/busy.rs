@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::bodies::{containers_with_lists, empty_containers};
-use super::connections::{heads, loop_together, summary};
+use super::connections::{fragmented_hello, heads, loop_together, summary};
 use super::lookups::named_request;
 use super::wire::{HANDSHAKES, PATH, Source, ask_once, crowd, head, hold, open, review, send};
 use super::{Attack, Field, Findings, TENANT};
@@ -28,6 +28,10 @@ pub fn attacks() -> Vec<Attack> {
         Attack::new("busy: large answers in heaps, 250 connections", |field| heaps_of(field, 250, 700)),
         Attack::new("busy: middling answers in heaps, 250 connections", |field| heaps_of(field, 250, 350)),
         Attack::new("busy: large answers in heaps, and 1,000 heads that do not end", heaps_and_heads),
+        Attack::new(
+            "busy: large answers in heaps, and 1,000 long handshakes that do not end",
+            heaps_and_handshakes,
+        ),
         Attack::new("busy: 56 KB each, waiting for a moment each, 90 connections", young_and_waiting),
         Attack::new("busy: denials in heaps, and 1,000 connections that say nothing", denials_in_heaps),
         Attack::new("busy: large claims while a pod waits for its account", claims_while_waiting),
@@ -123,10 +127,22 @@ async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
     summary(done.await)
 }
 
-/// Takes all the memory of requests, and all that of connections.
+/// The memory of requests and that of connections at the same time.
 async fn heaps_and_heads(field: Field) -> Findings {
-    let (findings, _) = tokio::join!(heaps_of(field.clone(), 250, 700), heads(field, 15 * 1024));
-    findings
+    let (heaps, heads) = tokio::join!(heaps_of(field.clone(), 250, 700), heads(field, 15 * 1024));
+    both(heaps, heads)
+}
+
+async fn heaps_and_handshakes(field: Field) -> Findings {
+    let (heaps, handshakes) =
+        tokio::join!(heaps_of(field.clone(), 250, 700), fragmented_hello(field, 47_000));
+    both(heaps, handshakes)
+}
+
+fn both(mut one: Findings, other: Findings) -> Findings {
+    one.defects.extend(other.defects);
+    one.notes.extend(other.notes);
+    one
 }
 
 /// Together they fill the memory for small requests, but none of them for long.

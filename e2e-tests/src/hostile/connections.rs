@@ -75,7 +75,9 @@ const PORTS: &[Port] = &[("metrics", |field| field.metrics), ("health", |field| 
 
 fn others() -> Vec<Attack> {
     vec![
-        Attack::new("connections: 1,000 with a ClientHello of 60 KB in fragments", fragmented_hello),
+        Attack::new("connections: 1,000 with a ClientHello of 60 KB in fragments", |field| {
+            fragmented_hello(field, 60_000)
+        }),
         Attack::new("connections: 1,000 heads of 60 KB that do not end", |field| heads(field, 60 * 1024)),
         Attack::new("connections: 1,000 heads of 15 KB that do not end", |field| heads(field, 15 * 1024)),
         Attack::new("connections: 500 heads of 1 MB", |field| heads(field, 1024 * 1024)),
@@ -154,13 +156,12 @@ pub async fn stalled(field: Field, source: Source, count: usize, rate: u32, byte
     summary(done.await)
 }
 
-/// A message of nearly the maximum length, in one-byte records to make it costly, and without its end.
-async fn fragmented_hello(field: Field) -> Findings {
-    const LENGTH: usize = 60_000;
+/// A message in short records to make it costly, and without its last 1,000 bytes.
+pub(super) async fn fragmented_hello(field: Field, length: usize) -> Findings {
     let mut message = vec![1];
-    let length = u32::try_from(LENGTH).unwrap_or(0).to_be_bytes();
-    message.extend(length.get(1..).unwrap_or_default());
-    message.resize(LENGTH - 1_000, 3);
+    let announced = u32::try_from(length).unwrap_or(0).to_be_bytes();
+    message.extend(announced.get(1..).unwrap_or_default());
+    message.resize(length - 1_000, 3);
     let mut records = Vec::new();
     for fragment in message.chunks(100) {
         records.extend([22, 3, 1, 0]);
