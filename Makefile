@@ -88,7 +88,7 @@ size: policy.wasm build-tests ## Print the policy's size and its parts (by crate
 # === Checks
 
 .PHONY: test
-test: toolchain fmt lint guard tests size-limit conformance chart drift ## Run every check that needs no other tools and no cluster
+test: toolchain fmt lint guard cargo-tests size-limit conformance chart drift ## Run every check that needs no other tools and no cluster
 	$(call say,all checks passed: formatting$(,) lints$(,) crate guard$(,) tests$(,) size$(,) conformance$(,) chart$(,) drift)
 
 # A comma, which would end an argument.
@@ -114,11 +114,11 @@ guard: toolchain ## Check that no async runtime, TLS, HTTP or kube crate gets in
 	echo "none of $$(printf '%s\n' "$$graph" | sort -u | wc -l) crates is among $(WASM_FOREIGN)"
 
 .PHONY: build-tests
-build-tests: toolchain # Also builds the webhook and the programs that the other targets start
+build-tests: toolchain # With the programs of packages that have integration tests: the webhook, conformance, hostile and others
 	cargo test $(TESTED) --no-run
 
-.PHONY: tests
-tests: policy.wasm ## Run all cargo tests: units, properties, the policy under the embedded host, the webhook over TLS
+.PHONY: cargo-tests
+cargo-tests: policy.wasm ## Run all cargo tests: units, properties, the policy under the embedded host, the webhook over TLS
 	$(call say,tests of units$(,) properties over 10$(,)000 generated pods$(,) the real wasm$(,) the real webhook over TLS)
 	cargo test $(TESTED)
 	cargo test --locked -p demo
@@ -135,8 +135,6 @@ conformance: policy.wasm build-tests ## Compare with upstream's recorded answers
 
 .PHONY: e2e-tests
 e2e-tests: policy.wasm build-tests $(if $(shell command -v kwctl),annotated-policy.wasm) ## Run the tests that need other tools: kwctl, policy-server, a registry, Helm, promtool
-	$(call say,the tests under the embedded host)
-	cargo test $(TESTED) --test '*'
 	$(call say,the real wasm under kwctl and policy-server$(,) in a registry$(,) the chart$(,) the commands in the docs)
 	@command -v bats >/dev/null || { echo 'SKIPPED e2e-tests/*.bats: bats is not installed: apt-get install bats'; exit 0; }; \
 	e2e-tests/run

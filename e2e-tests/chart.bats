@@ -29,9 +29,17 @@ refused() {
 
 @test "no entry looks at pods of the webhook's own namespace" {
   conditions=$(objects 1.35.0 | jq -c '[.[] | select(.kind == "MutatingWebhookConfiguration").webhooks[]
-    | [.namespaceSelector, (.matchConditions | map(.expression))]]')
+    | [.namespaceSelector, (.matchConditions | map(select(.name == "namespace-is-not-excluded").expression))]]')
   echo "$conditions"
   [ "$conditions" = '[[null,["!(request.namespace in [\"own\"])"]],[null,["!(request.namespace in [\"kube-system\",\"own\"])"]],[null,["!(request.namespace in [\"kube-system\",\"own\"])"]]]' ]
+}
+
+@test "mirror pods are shown without the webhook" {
+  conditions=$(objects 1.35.0 | jq -c '[.[] | select(.kind == "MutatingWebhookConfiguration").webhooks[]
+    | [.rules[0].resources[0], [.matchConditions[].name | select(. == "pod-is-not-a-mirror")]]]')
+  echo "$conditions"
+  [ "$(jq -c '[.[] | select(.[0] == "pods")] | map(.[1])' <<<"$conditions")" = '[["pod-is-not-a-mirror"],["pod-is-not-a-mirror"]]' ]
+  [ "$(jq -c '[.[] | select(.[0] != "pods")] | map(.[1])' <<<"$conditions")" = '[[]]' ]
 }
 
 @test "the user's namespace selector stays the user's" {

@@ -74,7 +74,8 @@ sideEffects: None
 {{/*
 The namespaces of an entry: the user's selector without those that are excluded. Some platforms write the namespaceSelector
 (AKS, GKE Autopilot), so exclusions stand in matchConditions. Those are GA since Kubernetes 1.30; an older API server
-may drop them without a word, and gets them in the selector.
+may drop them without a word, and gets them in the selector. A mirror pod shows a static pod, which runs already: if the
+webhook is away, it must be shown nevertheless. No selector can say that.
 */}}
 {{- define "azwi.namespaces" -}}
 {{- $selector := .root.Values.mutatingWebhookNamespaceSelector | default dict -}}
@@ -87,6 +88,10 @@ namespaceSelector:
 matchConditions:
   - name: namespace-is-not-excluded
     expression: '!(request.namespace in {{ $excluded }})'
+  {{- if .isForPods }}
+  - name: pod-is-not-a-mirror
+    expression: '!has(object.metadata.annotations) || !("kubernetes.io/config.mirror" in object.metadata.annotations)'
+  {{- end }}
 {{- else -}}
 namespaceSelector:
   {{- with $selector.matchLabels }}

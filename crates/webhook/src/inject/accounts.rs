@@ -30,7 +30,7 @@ impl Accounts {
     pub(super) fn add(&mut self, document: &Document) {
         let Some(json) = document.json.as_deref().and_then(|json| JsonText::parse(json).ok()) else { return };
         for item in items(json.root()) {
-            if item.kind == "ServiceAccount" {
+            if item.group.is_empty() && item.kind == "ServiceAccount" {
                 self.add_object(item.object);
             }
         }

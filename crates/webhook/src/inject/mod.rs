@@ -243,13 +243,15 @@ mod tests {
     use super::accounts::Accounts;
     use super::{Outcome, documents, inject_into};
 
-    const ACCOUNT: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: sa, annotations: \
-        {azure.workload.identity/client-id: 5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1}}}";
+    /// The second has the same kind and name, but is one of Google Cloud's.
+    const ACCOUNTS: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: sa, annotations: \
+        {azure.workload.identity/client-id: 5d2e50e8-c9fc-4dad-9ab4-bc23cce71bf1}}}\n---\n\
+        {apiVersion: cloudplatform.gcp.upbound.io/v1beta1, kind: ServiceAccount, metadata: {name: sa}}";
 
     fn injected(manifest: &str) -> Outcome {
         let config = Config::from_json(r#"{"tenantId":"contoso.example"}"#).unwrap();
         let mut accounts = Accounts::new("default");
-        for document in documents::split(ACCOUNT).unwrap() {
+        for document in documents::split(ACCOUNTS).unwrap() {
             accounts.add(&document);
         }
         let document = documents::split(manifest).unwrap().remove(0);
