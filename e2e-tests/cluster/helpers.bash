@@ -51,7 +51,7 @@ metadata:
   annotations: {$annotation}
 spec:
   serviceAccountName: $1
-  containers: [{name: c, image: $WORKLOAD_IMAGE}]
+  containers: [{name: c, image: $WORKLOAD_IMAGE, resources: {requests: {cpu: 10m}}}]
 Y
 }
 

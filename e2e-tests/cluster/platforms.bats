@@ -12,14 +12,13 @@ load helpers
 
 setup_file() {
   kubectl create namespace "$system"
-  kubectl create namespace "$demo-beside"
   kubectl create namespace "$demo"
   demo_account applied "$client"
 }
 
 teardown_file() {
   helm uninstall azwi --namespace "$system" --ignore-not-found
-  helm uninstall beside --namespace "$demo-beside" --ignore-not-found
+  helm uninstall azwi --namespace "$demo-beside" --ignore-not-found
   kubectl delete validatingadmissionpolicybinding,validatingadmissionpolicy no-user-ids --ignore-not-found
   kubectl delete namespace "$demo" "$demo-beside" "$demo-baseline" "$demo-quota" "$system" --ignore-not-found --wait=false
 }
@@ -130,10 +129,9 @@ enforce_selector() {
   spec() { pod_dry_run applied | jq -S .spec | sed 's/kube-api-access-[a-z0-9]*/kube-api-access/'; }
   local alone
   alone=$(spec)
-  helm install beside "$chart" --namespace "$demo-beside" --set azureTenantID="$tenant" --set replicaCount=1 \
-    --set image.repository="$IMAGE_REPOSITORY" --set image.release="$IMAGE_TAG" \
+  system=$demo-beside helm_webhook install --create-namespace --set replicaCount=1 \
     --set webhookConfiguration.name=beside-webhook-configuration --set clusterRole.name=beside-manager-role
-  kubectl -n "$demo-beside" rollout status deployment/azure-wi-webhook-controller-manager --timeout=60s
+  system=$demo-beside available 60s
   has_authority() {
     kubectl get mutatingwebhookconfiguration beside-webhook-configuration -o json | jq -e '(.webhooks[0].clientConfig.caBundle // "") != ""'
   }
@@ -144,24 +142,12 @@ enforce_selector() {
   kubectl -n "$demo-beside" scale deployment/azure-wi-webhook-controller-manager --replicas=0
   is_refused() { ! pod_dry_run applied >/dev/null 2>&1; }
   eventually is_refused
-  helm uninstall beside --namespace "$demo-beside" --wait
+  helm uninstall azwi --namespace "$demo-beside" --wait
   eventually gets_identity applied
 }
 
 # A pod that asks for the proxy sidecar, in a namespace; as a dry run.
-pod_with_proxy() {
-  kubectl -n "$1" create --dry-run=server -o json -f - <<Y
-apiVersion: v1
-kind: Pod
-metadata:
-  generateName: asked-
-  labels: {azure.workload.identity/use: "true"}
-  annotations: {azure.workload.identity/inject-proxy-sidecar: "true"}
-spec:
-  serviceAccountName: default
-  containers: [{name: c, image: x, resources: {requests: {cpu: 10m}}}]
-Y
-}
+pod_with_proxy() { demo=$1 pod_dry_run default true azure.workload.identity/inject-proxy-sidecar=true; }
 
 namespace_with_default_account() {
   kubectl apply -f - <<Y

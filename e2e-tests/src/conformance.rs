@@ -321,8 +321,8 @@ mod tests {
 
     use super::read_cases;
 
-    /// Cases may be added, never lost.
-    /// 70 recorded answers are left out: they have two volumes of the same name, which the API server refuses.
+    /// Cases may be added, never lost. 70 recorded answers are left out: they have two volumes of the same name, which the
+    /// API server refuses.
     #[test]
     fn no_recorded_case_is_lost() {
         for (file, cases, answers) in

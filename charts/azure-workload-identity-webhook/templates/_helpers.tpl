@@ -72,12 +72,12 @@ sideEffects: None
 {{- end -}}
 
 {{/*
-The namespaces of an entry: the user's selector without those that are excluded. Some platforms write the namespaceSelector
+The objects of an entry: those in the namespaces of the user's selector, without the excluded namespaces and mirror pods. Some platforms write the namespaceSelector
 (AKS, GKE Autopilot), so exclusions stand in matchConditions. Those are GA since Kubernetes 1.30; an older API server
 may drop them without a word, and gets them in the selector. A mirror pod shows a static pod, which runs already: if the
 webhook is away, it must be shown nevertheless. No selector can say that.
 */}}
-{{- define "azwi.namespaces" -}}
+{{- define "azwi.scope" -}}
 {{- $selector := .root.Values.mutatingWebhookNamespaceSelector | default dict -}}
 {{- $excluded := append .excluded .root.Release.Namespace | uniq | toJson -}}
 {{- if semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version -}}

@@ -129,20 +129,16 @@ async fn heaps_of(field: Field, count: usize, containers: usize) -> Findings {
 
 /// The memory of requests and that of connections at the same time.
 async fn heaps_and_heads(field: Field) -> Findings {
-    let (heaps, heads) = tokio::join!(heaps_of(field.clone(), 250, 700), heads(field, 15 * 1024));
-    both(heaps, heads)
+    let (mut findings, heads) = tokio::join!(heaps_of(field.clone(), 250, 700), heads(field, 15 * 1024));
+    findings.extend(heads);
+    findings
 }
 
 async fn heaps_and_handshakes(field: Field) -> Findings {
-    let (heaps, handshakes) =
+    let (mut findings, handshakes) =
         tokio::join!(heaps_of(field.clone(), 250, 700), fragmented_hello(field, 47_000));
-    both(heaps, handshakes)
-}
-
-fn both(mut one: Findings, other: Findings) -> Findings {
-    one.defects.extend(other.defects);
-    one.notes.extend(other.notes);
-    one
+    findings.extend(handshakes);
+    findings
 }
 
 /// Together they fill the memory for small requests, but none of them for long.
