@@ -58,7 +58,9 @@ refused() {
 }
 
 @test "the webhook's pods cannot be labelled to wait for themselves" {
-  refused "podLabels must not have azure.workload.identity/use" --set-string 'podLabels.azure\.workload\.identity/use=true'
+  for labels in podLabels commonLabels; do
+    refused "$labels must not have azure.workload.identity/use" --set-string "$labels.azure\\.workload\\.identity/use=true"
+  done
 }
 
 @test "a caBundle beside certificates of the webhook's own is refused" {
@@ -129,6 +131,19 @@ pod_template() { objects 1.35.0 "$@" | jq -c '.[] | select(.kind == "Deployment"
     jq -e '(map(select(.metadata.labels.team != "x") | .kind) == [])
       and (.[] | select(.kind == "Deployment").spec.template.metadata.labels.team == "x")
       and ([.. | (.selector? // .podSelector? // .labelSelector?) | objects | (.matchLabels // .) | .team?] | map(select(. != null)) == [])'
+}
+
+@test "labels of the user do not replace those of the selector" {
+  objects 1.35.0 --set commonLabels.app=x --set podLabels.release=y --set 'commonLabels.app\.kubernetes\.io/version=z' |
+    jq -e '(map(select(.metadata.labels.app == "x" or .metadata.labels["app.kubernetes.io/version"] == "z")) == [])
+      and (.[] | select(.kind == "Deployment").spec | . as $spec | .selector.matchLabels | to_entries
+        | all(.value == $spec.template.metadata.labels[.key]))'
+}
+
+@test "two ports that are the same are refused" {
+  local must="service.targetPort, metricsAddr and healthAddr must have different ports"
+  refused "$must, but have 9443, 9443, 9440" --set metricsAddr=:9443
+  refused "$must" --set healthAddr=0.0.0.0:8095
 }
 
 @test "probes take single fields, and null removes one" {

@@ -56,6 +56,22 @@ commands_of() {
   commands_of docs/security.md
 }
 
+@test "docs/platforms.md: each block of values renders" {
+  need helm
+  awk -v folder="$BATS_TEST_TMPDIR" '
+    /^```yaml$/ { block = sprintf("%s/%02d.yaml", folder, ++blocks); next }
+    /^```$/ { block = "" }
+    block { print >block }' docs/platforms.md
+  blocks=0
+  for values in "$BATS_TEST_TMPDIR"/*.yaml; do
+    cat "$values"
+    helm template release charts/azure-workload-identity-webhook --namespace own --kube-version 1.37.0 \
+      --set azureTenantID=contoso.example --values "$values" >/dev/null
+    blocks=$((blocks + 1))
+  done
+  [ "$blocks" -eq "$(grep -c '^```yaml$' docs/platforms.md)" ]
+}
+
 @test "no document with commands is left out" {
   for file in README.md CONTRIBUTING.md docs/*.md; do
     [ -z "$(e2e-tests/docs/commands "$file")" ] || grep -q "commands_of $file" "$BATS_TEST_FILENAME" || { echo "no test for $file"; false; }

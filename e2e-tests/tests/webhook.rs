@@ -51,6 +51,25 @@ async fn a_service_account_made_a_moment_before_is_read_once_for_all_who_wait() 
 }
 
 #[tokio::test]
+async fn a_missing_permission_comes_with_its_usual_reason() {
+    let setup = Setup::start(&[]).await.unwrap();
+    setup.api_server.forbid("hidden");
+    let hint =
+        "another installation, such as the AKS add-on, may have replaced the ClusterRole: serviceaccounts";
+    let denied = setup.answer(&labelled_pod("hidden")).await.unwrap();
+    assert!(!denied.allowed && denied.message.contains(hint), "{}", denied.message);
+    let mut unlabelled = labelled_pod("hidden");
+    unlabelled["metadata"] = json!({"name": "web"});
+    let answer = setup.answer(&unlabelled).await.unwrap();
+    assert!(answer.allowed);
+    assert!(
+        answer.warnings[0].starts_with("AZWI011") && answer.warnings[0].contains(hint),
+        "{:?}",
+        answer.warnings
+    );
+}
+
+#[tokio::test]
 async fn a_missing_service_account_is_not_remembered() {
     let setup = Setup::start(&[]).await.unwrap();
     let missing = setup.answer(&labelled_pod("nobody")).await.unwrap();

@@ -6,13 +6,16 @@ chart: {{ .Values.nameOverride }}
 release: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The chart's own labels win, because the user's may come from a parent chart for all its objects. */}}
 {{- define "azwi.labels" -}}
-{{- with .Values.commonLabels }}
-{{- toYaml . }}
-{{ end -}}
-{{ include "azwi.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- $labels := include "azwi.selectorLabels" . | fromYaml -}}
+{{- $labels = merge $labels (dict "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service) -}}
+{{- toYaml (merge $labels (.Values.commonLabels | default dict)) -}}
+{{- end -}}
+
+{{/* Labels of the pods. */}}
+{{- define "azwi.podLabels" -}}
+{{- toYaml (merge (include "azwi.selectorLabels" . | fromYaml) (.Values.podLabels | default dict) (.Values.commonLabels | default dict)) -}}
 {{- end -}}
 
 {{- define "azwi.isSelfManaged" -}}
@@ -105,6 +108,14 @@ namespaceSelector:
     - key: kubernetes.io/metadata.name
       operator: NotIn
       values: {{ $excluded }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ports, which must differ: they are in one pod. */}}
+{{- define "azwi.requireDifferentPorts" -}}
+{{- $ports := list (toString .Values.service.targetPort) (include "azwi.metricsPort" .) (include "azwi.healthPort" .) -}}
+{{- if lt (len (uniq $ports)) (len $ports) -}}
+{{- fail (printf "service.targetPort, metricsAddr and healthAddr must have different ports, but have %s" (join ", " $ports)) -}}
 {{- end -}}
 {{- end -}}
 

@@ -108,7 +108,7 @@ fn admit_workload<'a>(
     }
     let mut warnings = advice::of_pod(&pod, &workload.pods, &request.namespace, config);
     advice::of_missed_label(&pod, &workload.pods, config.opt_in, &mut warnings);
-    advice::of_workload_label(&workload, config.opt_in, &mut warnings);
+    advice::of_workload(&workload, &pod, false, &request.namespace, config, &mut warnings);
     untouched(warnings)
 }
 
@@ -178,7 +178,11 @@ impl<'a> PendingAdmission<'a> {
     pub fn is_doubtful(&self, account: &ServiceAccount) -> bool {
         let is_opted_in = || is_opted_in_by_itself(&self.pod, self.config.opt_in) || account.is_opted_in();
         let has_bad_expiration = || token_expiration(None, account.token_expiration.as_deref(), 0).is_err();
-        self.pod.is_labelled() && (account.client_id().is_empty() || !is_opted_in() || has_bad_expiration())
+        self.pod.is_labelled()
+            && (account.client_id().is_empty()
+                || !is_opted_in()
+                || has_bad_expiration()
+                || account.too_long_annotation().is_some())
     }
 
     /// Finishes with the result of the lookup.
@@ -219,9 +223,7 @@ impl<'a> PendingAdmission<'a> {
             Ok(mutation) => warnings.extend(mutation.warnings),
             Err(denial) => warnings.push(Warning::pods_would_be_denied(&subject, &denial.message)),
         }
-        if !is_opted_in {
-            advice::of_workload_label(workload, opt_in, &mut warnings);
-        }
+        advice::of_workload(workload, &self.pod, is_opted_in, &self.namespace, self.config, &mut warnings);
         warnings.truncate(MOST_WARNINGS);
         Ok(Mutation { warnings, ..Mutation::default() })
     }

@@ -29,6 +29,12 @@ pub(crate) const MIRROR_POD_ANNOTATION: &str = "kubernetes.io/config.mirror";
 pub(crate) const OS_NODE_LABEL: &str = "kubernetes.io/os";
 /// Node label: operating system, older name.
 pub(crate) const OLD_OS_NODE_LABEL: &str = "beta.kubernetes.io/os";
+/// Node label: build of Windows.
+pub(crate) const WINDOWS_BUILD_NODE_LABEL: &str = "node.kubernetes.io/windows-build";
+/// Node label of AKS: operating system and its release, for example `Windows2022`.
+pub(crate) const AKS_OS_NODE_LABEL: &str = "kubernetes.azure.com/os-sku";
+/// Node label of GKE: operating system and its kind of release, for example `windows_ltsc`.
+pub(crate) const GKE_OS_NODE_LABEL: &str = "cloud.google.com/gke-os-distribution";
 
 pub(crate) const CLIENT_ID_ENV: &str = "AZURE_CLIENT_ID";
 pub(crate) const TENANT_ID_ENV: &str = "AZURE_TENANT_ID";

@@ -52,7 +52,7 @@ warning_codes! {
     MountPathOccupied = "AZWI008",
     /// The proxy sidecar, a Linux image, was requested for a Windows pod.
     ProxyOnWindows = "AZWI009",
-    /// The token is projected by a volume with another name, which the mount does not refer to.
+    /// The token is in a volume with another name, to which the mount does not refer, or mounted at another path.
     TokenVolumeElsewhere = "AZWI010",
     /// The service account that might have opted the pod in could not be read.
     ServiceAccountUnreadable = "AZWI011",
@@ -118,10 +118,10 @@ impl Warning {
         )
     }
 
-    pub(crate) fn label_on_workload_only(workload: &str) -> Self {
+    pub(crate) fn label_on_workload_only(kind: KeyKind, workload: &str) -> Self {
         Self::new(
             WarningCode::WrongObject,
-            format!("label azure.workload.identity/use of {workload} has no effect; label its pod template"),
+            format!("{kind} azure.workload.identity/use of {workload} has no effect; label its pod template"),
         )
     }
 
@@ -241,6 +241,14 @@ impl Warning {
         )
     }
 
+    pub(crate) fn token_mounted_elsewhere(pod: &str, container: &str, volume: &str, path: &str) -> Self {
+        let container = printable(container, 50);
+        Self::new(
+            WarningCode::TokenVolumeElsewhere,
+            format!("container {container} of {pod} must mount volume {volume} at {path}, without subPath"),
+        )
+    }
+
     pub(crate) fn token_endpoint_unavailable(pod: &str) -> Self {
         Self::new(
             WarningCode::TokenEndpointUnavailable,
@@ -251,7 +259,7 @@ impl Warning {
     }
 
     pub(crate) fn service_account_unreadable(namespace: &str, account: &str, reason: &str) -> Self {
-        let (account, reason) = (object_name(namespace, account), printable(reason, 100));
+        let (account, reason) = (object_name(namespace, account), printable(reason, 160));
         Self::new(
             WarningCode::ServiceAccountUnreadable,
             format!("service account {account} could not be read, nothing was injected: {reason}"),

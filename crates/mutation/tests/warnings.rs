@@ -43,6 +43,12 @@ fn deployment(labels: &Value, template: &Value) -> Value {
     json!({"kind": "Deployment", "metadata": {"name": "web", "labels": labels}, "spec": {"template": template}})
 }
 
+fn with_annotations(mut object: Value, annotations: &Value) -> Value {
+    let metadata = object.pointer_mut("/metadata").unwrap().as_object_mut().unwrap();
+    metadata.insert("annotations".to_owned(), annotations.clone());
+    object
+}
+
 struct Case {
     name: &'static str,
     object: Value,
@@ -86,7 +92,10 @@ fn cases() -> Vec<Case> {
     cases.extend(cases_of_service_accounts());
     cases.extend(cases_of_specs());
     cases.extend(cases_of_volumes());
+    cases.extend(cases_of_mount_points());
     cases.extend(cases_of_keys());
+    cases.extend(cases_of_workload_keys());
+    cases.extend(cases_without_client_id());
     cases.extend(cases_of_windows());
     cases
 }
@@ -178,6 +187,21 @@ fn cases_of_service_accounts() -> Vec<Case> {
     ]
 }
 
+const OWN_ELSEWHERE: &[&str] = &[
+    "AZWI010 container c of pod web must mount volume azure-identity-token at /var/run/secrets/azure/tokens, without subPath",
+];
+
+/// A spec with the pod's own token volume and this mount.
+fn mounted_own(mount: &Value) -> Value {
+    let token = json!({"path": "azure-identity-token", "audience": "api://AzureADTokenExchange"});
+    json!({
+        "containers": [{"name": "c", "env": [], "volumeMounts": [mount]}],
+        "volumes": [
+            {"name": "azure-identity-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
+        ],
+    })
+}
+
 fn cases_of_specs() -> Vec<Case> {
     let container = |field: &str, list: Value| json!({"containers": [{"name": "c", field: list}]});
     let none = json!({});
@@ -227,6 +251,42 @@ fn cases_of_specs() -> Vec<Case> {
             &["AZWI010 volume mine of pod web projects the token already; rename it azure-identity-token"],
         ),
         case(
+            "our own volume mounted elsewhere",
+            labelled(&none, &mounted_own(&json!({"name": "azure-identity-token", "mountPath": "/tokens"}))),
+            OWN_ELSEWHERE,
+        ),
+        case(
+            "one file of our own volume",
+            labelled(
+                &none,
+                &mounted_own(&json!({
+                    "name": "azure-identity-token",
+                    "mountPath": "/var/run/secrets/azure/tokens",
+                    "subPath": "azure-identity-token",
+                })),
+            ),
+            OWN_ELSEWHERE,
+        ),
+        case(
+            "our own volume in its place, spelled differently",
+            labelled(
+                &none,
+                &mounted_own(&json!({"name": "azure-identity-token", "mountPath": "/run/./secrets/azure//tokens/"})),
+            ),
+            &[],
+        ),
+        case(
+            "our own volume where the container's own variable says",
+            labelled(&none, &{
+                let mut spec = mounted_own(&json!({"name": "azure-identity-token", "mountPath": "/tokens"}));
+                let path = "/tokens/azure-identity-token";
+                *spec.pointer_mut("/containers/0/env").unwrap() =
+                    json!([{"name": "AZURE_FEDERATED_TOKEN_FILE", "value": path}]);
+                spec
+            }),
+            &["AZWI007 container c of pod web keeps its own value of AZURE_FEDERATED_TOKEN_FILE"],
+        ),
+        case(
             "pods that would be denied",
             deployment(
                 &none,
@@ -255,17 +315,9 @@ fn cases_of_volumes() -> Vec<Case> {
         volume("projected", json!({"sources": [{"serviceAccountToken": token}]}))
     };
     let items = json!({"items": [{"key": "k", "path": "azure-identity-token"}]});
-    let below = |volume: Value, mount: Value| {
-        let container = json!({"name": "c", "volumeMounts": [mount]});
-        labelled(&none, &json!({"containers": [container], "volumes": [volume]}))
-    };
     let unclear: &[&str] = &[
         "AZWI014 volume azure-identity-token of pod web is kept; it must contain the token in file azure-identity-token",
     ];
-    let cannot_start: &[&str] = &[
-        "AZWI008 container c of pod web may not start: read-only volume v at /run/secrets has no folder for the token",
-    ];
-    let mounted = json!({"name": "v", "mountPath": "/run/secrets"});
     vec![
         case("a volume of our name that is a driver's", volume("csi", json!({"driver": "d"})), unclear),
         case("a volume of our name that is a Secret", volume("secret", json!({"secretName": "s"})), unclear),
@@ -283,6 +335,11 @@ fn cases_of_volumes() -> Vec<Case> {
         ),
         case("our own volume", token(json!("api://AzureADTokenExchange")), &[]),
         case(
+            "a volume of our name with the file's path spelled differently",
+            volume("downwardAPI", json!({"items": [{"path": ".//azure-identity-token"}]})),
+            &[],
+        ),
+        case(
             "our own volume with a token for somebody else",
             token(json!("vault")),
             &["AZWI015 volume azure-identity-token of pod web projects a token for audience vault; \
@@ -294,6 +351,20 @@ fn cases_of_volumes() -> Vec<Case> {
             &["AZWI015 volume azure-identity-token of pod web projects a token for no audience; \
                api://AzureADTokenExchange is needed"],
         ),
+    ]
+}
+
+fn cases_of_mount_points() -> Vec<Case> {
+    let none = json!({});
+    let below = |volume: Value, mount: Value| {
+        let container = json!({"name": "c", "volumeMounts": [mount]});
+        labelled(&none, &json!({"containers": [container], "volumes": [volume]}))
+    };
+    let cannot_start: &[&str] = &[
+        "AZWI008 container c of pod web may not start: read-only volume v at /run/secrets has no folder for the token",
+    ];
+    let mounted = json!({"name": "v", "mountPath": "/run/secrets"});
+    vec![
         case(
             "a Secret above the token's folder",
             below(json!({"name": "v", "secret": {"secretName": "s"}}), mounted.clone()),
@@ -304,6 +375,37 @@ fn cases_of_volumes() -> Vec<Case> {
             below(
                 json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
                 json!({"name": "v", "mountPath": "/run/secrets", "readOnly": true}),
+            ),
+            cannot_start,
+        ),
+        case(
+            "a share above the token's folder that says itself that it is read-only",
+            below(json!({"name": "v", "azureFile": {"shareName": "s", "readOnly": true}}), mounted.clone()),
+            cannot_start,
+        ),
+        case(
+            "a share above the token's folder",
+            below(json!({"name": "v", "azureFile": {"shareName": "s"}}), mounted.clone()),
+            &[],
+        ),
+        case(
+            "a Secret above the token's folder, its path spelled differently",
+            below(
+                json!({"name": "v", "secret": {"items": [{"key": "k", "path": "k"}]}}),
+                json!({"name": "v", "mountPath": "//run/./secrets"}),
+            ),
+            &[
+                "AZWI008 container c of pod web may not start: read-only volume v at //run/./secrets has no folder for the token",
+            ],
+        ),
+        case(
+            "a Secret with other folders above the token's folder",
+            below(
+                json!({"name": "v", "secret": {"items": [
+                    {"key": "k", "path": "azure/x"}, {"key": "k", "path": "x/azure/tokens/x"},
+                    {"key": "k", "path": "azure/tokens"},
+                ]}}),
+                mounted.clone(),
             ),
             cannot_start,
         ),
@@ -409,6 +511,57 @@ fn cases_of_keys() -> Vec<Case> {
             ],
         )
         .with_settings(json!({"optIn": "serviceAccount"})),
+    ]
+}
+
+fn cases_of_workload_keys() -> Vec<Case> {
+    let none = json!({});
+    vec![
+        case(
+            "keys of the workload object only",
+            with_annotations(
+                deployment(
+                    &json!({"azure.workload.identity/use": "yes", "azure.workload.identity/clientid": "x"}),
+                    &labelled(&json!({"azure.workload.identity/skip-containers": "c"}), &none),
+                ),
+                &json!({
+                    "azure.workload.identity/client-id": "x",
+                    "azure.workload.identity/service-account-token-expiration": "3600",
+                    "azure.workload.identity/inject-proxy-sidecar": "true",
+                    "azure.workload.identity/skip-containers": "c",
+                }),
+            ),
+            &[
+                "AZWI016 label azure.workload.identity/clientid of Deployment web is unknown; did you mean client-id?",
+                "AZWI004 client-id annotation of Deployment web has no effect; annotate its service account team/sa",
+                "AZWI004 inject-proxy-sidecar annotation of Deployment web has no effect; annotate its pod template",
+                "AZWI004 service-account-token-expiration annotation of Deployment web has no effect; annotate its pod \
+                 template",
+            ],
+        ),
+        case(
+            "the label of the workload object as an annotation",
+            with_annotations(
+                deployment(&none, &json!({"spec": {}})),
+                &json!({"azure.workload.identity/use": "true"}),
+            ),
+            &[
+                "AZWI004 annotation azure.workload.identity/use of Deployment web has no effect; label its pod template",
+            ],
+        ),
+    ]
+}
+
+fn cases_without_client_id() -> Vec<Case> {
+    let none = json!({});
+    vec![
+        case(
+            "a pod whose containers are all skipped",
+            labelled(&json!({"azure.workload.identity/skip-containers": "c"}), &none),
+            &[],
+        )
+        .with_lookup(found(&json!({})))
+        .with_settings(json!({"requireClientId": true})),
         account(
             "containers that bring their client ids",
             &json!({}),
@@ -434,7 +587,9 @@ fn cases_of_keys() -> Vec<Case> {
 fn cases_of_windows() -> Vec<Case> {
     const WARNING: &[&str] = &["AZWI009 proxy sidecar of pod web runs on Linux only, but its OS is Windows"];
     let pod = |spec: Value| labelled(&json!({"azure.workload.identity/inject-proxy-sidecar": "true"}), &spec);
-    let selected = |key: &str| pod(json!({"nodeSelector": {key: "windows"}}));
+    let selected_by = |key: &str, value: &str| pod(json!({"nodeSelector": {key: value}}));
+    let selected = |key: &str| selected_by(key, "windows");
+    let of_build = |operator: &str| json!({"matchExpressions": [{"key": "node.kubernetes.io/windows-build", "operator": operator}]});
     let expression = |operator: &str, values: &[&str]| json!({"matchExpressions": [{"key": "kubernetes.io/os", "operator": operator, "values": values}]});
     let required = |terms: &[Value]| {
         pod(json!({"affinity": {"nodeAffinity": {
@@ -451,10 +606,43 @@ fn cases_of_windows() -> Vec<Case> {
         case("not Windows", required(&[expression("NotIn", &["windows"])]), &[]),
         case(
             "Windows or anything else",
-            required(&[expression("In", &["windows"]), json!({"matchExpressions": []})]),
+            required(&[
+                expression("In", &["windows"]),
+                json!({"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "Exists"}]}),
+            ]),
             &[],
         ),
         case("no terms", required(&[]), &[]),
+        case(
+            "Windows or a term that allows no node",
+            required(&[expression("In", &["windows"]), json!({})]),
+            WARNING,
+        ),
+        case(
+            "Windows or a certain node",
+            required(&[
+                expression("In", &["windows"]),
+                json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}),
+            ]),
+            &[],
+        ),
+        case("only terms that allow no node", required(&[json!({})]), &[]),
+        case("a build of Windows", selected_by("node.kubernetes.io/windows-build", "10.0.20348"), WARNING),
+        case("any build of Windows", required(&[of_build("Exists")]), WARNING),
+        case("no build of Windows", required(&[of_build("DoesNotExist")]), &[]),
+        case("Windows on AKS", selected_by("kubernetes.azure.com/os-sku", "Windows2022"), WARNING),
+        case("Linux on AKS", selected_by("kubernetes.azure.com/os-sku", "AzureLinux"), &[]),
+        case("Windows on GKE", selected_by("cloud.google.com/gke-os-distribution", "windows_ltsc"), WARNING),
+        case(
+            "options for Windows",
+            pod(json!({"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}})),
+            WARNING,
+        ),
+        case(
+            "no options for Windows",
+            pod(json!({"securityContext": {"windowsOptions": {"runAsUserName": null}}})),
+            &[],
+        ),
     ]
 }
 

@@ -58,6 +58,8 @@ struct ClusterState {
     requests: Mutex<BTreeSet<String>>,
     /// Whether reads of single service accounts are answered.
     answers_reads: watch::Sender<bool>,
+    /// Tells the open watches to say nothing any more.
+    silence: watch::Sender<()>,
 }
 
 impl ApiServer {
@@ -74,6 +76,7 @@ impl ApiServer {
             gets: AtomicUsize::new(0),
             requests: Mutex::default(),
             answers_reads: watch::Sender::new(true),
+            silence: watch::Sender::new(()),
         };
         let place = shared_socket((Ipv4Addr::LOCALHOST, 0).into())?;
         Self::listen(Arc::new(place), Arc::new(cluster), ApiObjects::default())
@@ -142,6 +145,11 @@ impl ApiServer {
     pub fn bookmark(&self) {
         // It is not an error if there are no watches.
         _ = self.cluster.changes.send(bookmark_event());
+    }
+
+    /// The watches that are open now say nothing any more, not even that they are over, as when their packets are lost.
+    pub fn silence_watches(&self) {
+        self.cluster.silence.send_replace(());
     }
 
     /// Blocks or resumes reads of single service accounts.
@@ -243,8 +251,15 @@ async fn list_or_watch(State(cluster): State<Arc<ClusterState>>, RawQuery(query)
     });
     let seconds = query.split('&').find_map(|pair| pair.strip_prefix("timeoutSeconds=")?.parse().ok());
     let over = tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(300)));
-    let changes = changes.take_until(over).chain(stream::once(async { bookmark_event() }));
-    Body::from_stream(changes.map(Ok::<_, Infallible>)).into_response()
+    let changes = Box::pin(changes.take_until(over).chain(stream::once(async { bookmark_event() })));
+    let heard = stream::unfold((changes, cluster.silence.subscribe()), |(mut changes, mut silence)| async {
+        tokio::select! {
+            biased;
+            _ = silence.changed() => std::future::pending().await,
+            line = changes.next() => Some((line?, (changes, silence))),
+        }
+    });
+    Body::from_stream(heard.map(Ok::<_, Infallible>)).into_response()
 }
 
 async fn read(

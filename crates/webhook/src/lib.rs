@@ -21,6 +21,7 @@ pub mod memory;
 pub mod metrics;
 mod native_sidecars;
 mod open_files;
+mod permissions;
 pub mod process;
 pub mod review;
 pub mod reviewer;

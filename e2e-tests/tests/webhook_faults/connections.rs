@@ -87,6 +87,18 @@ async fn slow_and_half_open_clients_are_dropped_and_hinder_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_measured_for_as_long_as_it_took() {
+    let Setup { webhook, caller, .. } = &Setup::start(&["--body-timeout", "300ms"]).await.unwrap();
+    let mut late = caller.stream().await.unwrap();
+    let head = "POST /mutate-v1-pod HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{";
+    late.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    late.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert!(webhook.metric("azwi_mutation_request_sum").await.unwrap() >= 0.3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_malformed_reviews_change_nothing() {
     let Setup { caller, .. } = &Setup::start(&[]).await.unwrap();
     let load = Load::start(caller, 2, Callers::KeepTheirConnections);

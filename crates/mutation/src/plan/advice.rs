@@ -23,7 +23,7 @@ pub(crate) const MOST_WARNINGS: usize = 20;
 pub(crate) fn of_pod(pod: &PodHead<'_>, subject: &str, namespace: &str, config: &Config) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let account = format!("its service account {}", object_name(namespace, pod.service_account_name()));
-    let place = Place { holder: Holder::Pod, subject, other: &account };
+    let place = Place { holder: Holder::Pod, subject, pod: subject, account: &account };
     unread_keys::of_keys(pod.prefixed_keys(), place, config, &mut warnings);
     warnings
 }
@@ -37,7 +37,7 @@ fn of_account_keys(
     warnings: &mut Vec<Warning>,
 ) {
     let subject = format!("service account {account_name}");
-    let place = Place { holder: Holder::ServiceAccount, subject: &subject, other: pod };
+    let place = Place { holder: Holder::ServiceAccount, subject: &subject, pod, account: &subject };
     unread_keys::of_keys(account.unread_keys(), place, config, warnings);
 }
 
@@ -54,10 +54,34 @@ pub(crate) fn of_missed_label(pod: &PodHead<'_>, subject: &str, opt_in: OptIn, w
     }
 }
 
-/// For a workload object whose pods are not opted in: a sign that they were meant to be.
-pub(crate) fn of_workload_label(workload: &Workload<'_>, opt_in: OptIn, warnings: &mut Vec<Warning>) {
-    if workload.has_opt_in_label && opt_in.reads_pod_label() {
-        warnings.push(Warning::label_on_workload_only(&workload.subject));
+/// For a workload object: keys that should be in its pod template or on its service account, and if its pods are not
+/// opted in, signs that they were meant to be.
+pub(crate) fn of_workload(
+    workload: &Workload<'_>,
+    template: &PodHead<'_>,
+    is_opted_in: bool,
+    namespace: &str,
+    config: &Config,
+    warnings: &mut Vec<Warning>,
+) {
+    let keys = workload.prefixed_keys();
+    let own = keys.iter().map(|(kind, key)| (*kind, &**key));
+    // Tools write the same keys to both.
+    let own = own.filter(|own| template.prefixed_keys().all(|key| key != *own));
+    let account = format!("its service account {}", object_name(namespace, template.service_account_name()));
+    let place = Place {
+        holder: Holder::Workload,
+        subject: &workload.subject,
+        pod: "its pod template",
+        account: &account,
+    };
+    unread_keys::of_keys(own, place, config, warnings);
+    if !is_opted_in && config.opt_in.reads_pod_label() {
+        for (kind, key) in &keys {
+            if key == OPT_IN_LABEL {
+                warnings.push(Warning::label_on_workload_only(*kind, &workload.subject));
+            }
+        }
     }
 }
 
@@ -109,7 +133,7 @@ pub(crate) fn of_plan(
     let account_name = object_name(identity.namespace, identity.name);
     of_account_keys(subject, &account_name, identity.account, config, &mut warnings);
     of_skip_list(subject, &wishes.skip_list, &mut warnings);
-    let mount_points = MountPoints::new(&spec.volumes);
+    let mount_points = MountPoints::new(&spec.volumes, &equipment.volume.mount_path);
     for container in &equipment.containers {
         of_container(container.view, subject, equipment, &mount_points, &mut warnings);
     }
@@ -189,7 +213,16 @@ fn of_container(
             warn(|| Warning::variable_kept(subject, &container.name, name), warnings);
         }
     }
-    let obstacle = mount_points.obstacle(container, &volume.mount_path, &volume.name, |mount| {
+    if volume.is_mounted_elsewhere_in(container) {
+        warn(
+            || {
+                let (name, path) = (&volume.name, &volume.mount_path);
+                Warning::token_mounted_elsewhere(subject, &container.name, name, path)
+            },
+            warnings,
+        );
+    }
+    let obstacle = mount_points.obstacle(container, &volume.name, |mount| {
         warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
     });
     if let Some(mount) = obstacle {

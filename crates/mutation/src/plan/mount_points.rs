@@ -1,22 +1,33 @@
 //! Mounts that conflict with the token's: at the same path, or above it if the runtime cannot create its folder there.
 
-use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BinaryHeap;
 
-use crate::view::{Container, Mount, TakesMountPoints, Volume};
+use crate::text::clean_path;
+use crate::view::{Container, Mount, Volume};
 
-/// The volumes of a pod, asked whether mount points can be created in them.
+/// The volumes of a pod, asked whether the token's mount point can be created in them.
 #[derive(Debug)]
 pub(crate) struct MountPoints<'a> {
+    /// Where the token is mounted, canonical.
+    path: String,
     volumes: &'a [Volume<'a>],
     /// Sorted by name when it is first needed, which is rarely.
-    by_name: OnceCell<Vec<(&'a str, TakesMountPoints)>>,
+    by_name: OnceCell<Vec<(&'a str, Content)>>,
+}
+
+/// What is known of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Content {
+    is_read_only: bool,
+    /// Bit n: without its first n segments, the token's mount path is a folder of the volume.
+    folders: u64,
 }
 
 impl<'a> MountPoints<'a> {
-    pub(crate) fn new(volumes: &'a [Volume<'a>]) -> Self {
-        Self { volumes, by_name: OnceCell::new() }
+    /// `path` is where the token is mounted.
+    pub(crate) fn new(volumes: &'a [Volume<'a>], path: &str) -> Self {
+        Self { path: canonical(path), volumes, by_name: OnceCell::new() }
     }
 
     /// Returns the mount that contains the token's path, if no mount point can be created in it. `occupied` gets the mounts
@@ -24,52 +35,66 @@ impl<'a> MountPoints<'a> {
     pub(crate) fn obstacle<'c>(
         &self,
         container: &Container<'c>,
-        path: &str,
         own: &str,
         mut occupied: impl FnMut(&Mount<'c>),
     ) -> Option<Mount<'c>> {
-        let path = canonical(path);
+        // The number of slashes in a canonical path is that of its segments.
         let mut deepest: Option<(usize, Mount<'c>)> = None;
         for mount in container.volume_mounts() {
-            let other = mount.path();
-            let other = canonical(&other);
-            let Some(rest) = path.strip_prefix(&*other).filter(|_| !mount.is_of(own)) else { continue };
-            let is_deeper = deepest.as_ref().is_none_or(|(length, _)| other.len() > *length);
+            let other = canonical(&mount.path());
+            let Some(rest) = self.path.strip_prefix(&*other).filter(|_| !mount.is_of(own)) else { continue };
+            let depth = other.matches('/').count();
+            let is_deeper = deepest.as_ref().is_none_or(|(deepest, _)| depth > *deepest);
             if rest.is_empty() {
                 occupied(&mount);
             } else if rest.starts_with('/') && is_deeper {
-                deepest = Some((other.len(), mount));
+                deepest = Some((depth, mount));
             }
         }
-        let (_, mount) = deepest?;
-        let is_obstacle = match self.of_volume(&mount.volume()) {
-            Some(TakesMountPoints::HasFolders) => false,
-            Some(TakesMountPoints::IfWritable) | None => mount.is_read_only(),
-            Some(TakesMountPoints::No) => true,
-        };
-        is_obstacle.then_some(mount)
+        let (depth, mount) = deepest?;
+        let content = self.content(&mount.volume());
+        let has_folder = content.is_some_and(|content| content.folders >> depth & 1 == 1);
+        let is_read_only = mount.is_read_only() || content.is_some_and(|content| content.is_read_only);
+        (is_read_only && !has_folder).then_some(mount)
     }
 
-    fn of_volume(&self, volume: &str) -> Option<TakesMountPoints> {
+    fn content(&self, volume: &str) -> Option<Content> {
         let by_name = self.by_name.get_or_init(|| {
             // A heap, as in the skip list: slice sorting would be a large part of the wasm.
             let mut sorted = BinaryHeap::new();
             for volume in self.volumes {
-                sorted.push((&*volume.name, volume.takes_mount_points()));
+                let content =
+                    Content { is_read_only: volume.is_read_only(), folders: folders(volume, &self.path) };
+                sorted.push((&*volume.name, content));
             }
             sorted.into_sorted_vec()
         });
         let found = by_name.binary_search_by(|(name, _)| (*name).cmp(volume)).ok()?;
-        by_name.get(found).map(|(_, takes)| *takes)
+        by_name.get(found).map(|(_, content)| *content)
     }
 }
 
-/// The path as most images have it: in them `/var/run` is a link to `/run`.
-fn canonical(path: &str) -> Cow<'_, str> {
-    let path = path.trim_end_matches('/');
+/// See [`Content::folders`].
+fn folders(volume: &Volume<'_>, path: &str) -> u64 {
+    let folders = Cell::new(0);
+    volume.each_file(&|file| {
+        let file = clean_path(file);
+        for (depth, (start, _)) in (0..u64::BITS).zip(path.match_indices('/')) {
+            let folder = path.get(start..).unwrap_or_default();
+            if file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')) {
+                folders.set(folders.get() | 1 << depth);
+            }
+        }
+    });
+    folders.get()
+}
+
+/// The cleaned path as most images have it: in them `/var/run` is a link to `/run`.
+pub(super) fn canonical(path: &str) -> String {
+    let path = clean_path(path);
     match path.strip_prefix("/run") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => Cow::Owned(format!("/var/run{rest}")),
-        _ => Cow::Borrowed(path),
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => ["/var", &*path].concat(),
+        _ => path,
     }
 }
 
@@ -81,6 +106,7 @@ mod tests {
     fn run_is_a_link() {
         for (path, expected) in [
             ("/run/secrets/", "/var/run/secrets"),
+            ("//run/./secrets", "/var/run/secrets"),
             ("/run", "/var/run"),
             ("/var/run/", "/var/run"),
             ("/runs", "/runs"),

@@ -10,11 +10,12 @@ use k8s_openapi::api::core::v1::{
 use sha2::{Digest as _, Sha256};
 
 use super::equipped::Equipped;
+use super::mount_points::canonical;
 use crate::config::{CaSource, TokenEndpointConfig, TokenVolumeLayout};
 use crate::denial::Denial;
 use crate::names::TOKEN_FILE_ENV;
 use crate::patch::{Fragment, List, Patch, Pointer, ProjectedVolume, fragment, list_of};
-use crate::view::{Container, Holds, PodHead, PodSpec, Projection, Volume};
+use crate::view::{Container, Holds, PodHead, PodSpec, Projection, Variable, Volume};
 use azwi_json::{JsonText, JsonValue};
 
 const FIXED_NAME: &str = "azure-identity-token";
@@ -153,6 +154,19 @@ impl TokenVolume {
     fn is_mounted_in(&self, container: &Container<'_>) -> bool {
         let mount = container.volume_mounts().find(|mount| mount.is_of(&self.name));
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
+    }
+
+    /// Whether the container mounts the pod's own volume with this name, but has no token at the path to which its
+    /// variable refers, or one that is never renewed there, as with `subPath`.
+    pub(crate) fn is_mounted_elsewhere_in(&self, container: &Container<'_>) -> bool {
+        if !self.has_fixed_name() {
+            return false;
+        }
+        let mut mounts = container.volume_mounts().filter(|mount| mount.is_of(&self.name)).peekable();
+        let brings_path = |variable: Variable<'_>| variable.is_named(TOKEN_FILE_ENV) && variable.has_value();
+        mounts.peek().is_some()
+            && !mounts.any(|mount| canonical(&mount.path()) == self.mount_path && !mount.is_part())
+            && !container.env().any(brings_path)
     }
 
     /// Adds the volume to the pod, or corrects an earlier one. `containers` are those that get the mount.

@@ -19,6 +19,8 @@ const MOST_TOLD: usize = 4;
 pub(crate) enum Holder {
     Pod,
     ServiceAccount,
+    /// The workload object around a pod template.
+    Workload,
 }
 
 /// The annotations, and the kind of object from which each is read; `None` for both.
@@ -31,13 +33,13 @@ const ANNOTATIONS: [(&str, Option<Holder>); 6] = [
     (PROXY_PORT_ANNOTATION, Some(Holder::Pod)),
 ];
 
-/// The object with these keys, and the other one to which they may belong.
+/// The object with these keys, and those to which they may belong, as named in a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub holder: Holder,
-    /// Both as named in a message.
     pub subject: &'a str,
-    pub other: &'a str,
+    pub pod: &'a str,
+    pub account: &'a str,
 }
 
 /// Warns about keys that are never read. Other warnings cover the opt-in label written as an annotation.
@@ -56,11 +58,17 @@ fn of_key(kind: KeyKind, key: &str, place: Place<'_>, config: &Config) -> Option
     }
     let endpoint = config.token_endpoint.as_ref().map(|endpoint| (&*endpoint.annotation, Some(Holder::Pod)));
     let mut annotations = ANNOTATIONS.into_iter().chain(endpoint);
-    let Place { holder, subject, other } = place;
+    let Place { holder, subject, pod, account } = place;
     let name = key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key);
     match annotations.clone().find(|(known, _)| *known == key) {
-        Some((_, Some(reader))) if reader != holder => {
-            Some(Warning::annotation_elsewhere(kind, name, subject, other))
+        Some((_, Some(Holder::ServiceAccount))) if holder != Holder::ServiceAccount => {
+            Some(Warning::annotation_elsewhere(kind, name, subject, account))
+        }
+        Some((_, Some(Holder::Pod))) if holder != Holder::Pod => {
+            Some(Warning::annotation_elsewhere(kind, name, subject, pod))
+        }
+        Some(_) if holder == Holder::Workload => {
+            Some(Warning::annotation_elsewhere(kind, name, subject, pod))
         }
         Some(_) if kind == KeyKind::Label => Some(Warning::annotation_is_label(name, subject)),
         Some(_) => None,

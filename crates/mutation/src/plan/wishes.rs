@@ -77,14 +77,14 @@ fn token_endpoint<'c>(pod: &PodHead<'_>, config: &'c Config) -> Option<&'c Token
     pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
 }
 
-/// Whether every container that gets something has a client id already: some programs choose among many by themselves.
+/// Whether no container needs the service account's client id: all are skipped or have one already, because some
+/// programs choose among many by themselves.
 fn bring_client_ids(spec: &PodSpec<'_>, skip_list: &SkipList<'_>) -> bool {
     let brings_one = |container: &Container<'_>| {
         container.env().any(|variable| variable.is_named(CLIENT_ID_ENV) && variable.has_value())
     };
-    let all = spec.init_containers.iter().chain(&spec.containers);
-    let mut equipped = all.filter(|container| !skip_list.contains(&container.name)).peekable();
-    equipped.peek().is_some() && equipped.all(brings_one)
+    let mut all = spec.init_containers.iter().chain(&spec.containers).peekable();
+    all.peek().is_some() && all.all(|container| skip_list.contains(&container.name) || brings_one(container))
 }
 
 /// Limits the texts that are repeated for every container, or hashed.
@@ -96,13 +96,11 @@ fn check_lengths(pod: &PodHead<'_>, identity: NamedServiceAccount<'_>) -> Result
             )));
         }
     }
-    for (key, value) in identity.account.annotations() {
-        if value.len() > LONGEST_IDENTITY {
-            let name = object_name(identity.namespace, identity.name);
-            return Err(Denial::invalid(format!(
-                "annotation {key} of service account {name} must be at most {LONGEST_IDENTITY} bytes long"
-            )));
-        }
+    if let Some(key) = identity.account.too_long_annotation() {
+        let name = object_name(identity.namespace, identity.name);
+        return Err(Denial::invalid(format!(
+            "annotation {key} of service account {name} must be at most {LONGEST_IDENTITY} bytes long"
+        )));
     }
     Ok(())
 }

@@ -95,6 +95,10 @@ impl<'a> PrefixedEntries<'a> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    pub(super) fn into_keys(self) -> impl Iterator<Item = Cow<'a, str>> {
+        self.0.into_iter().map(|(key, _)| key)
+    }
+
     /// Memory besides the request's text, in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         let owned = |text: &Cow<'_, str>| if let Cow::Owned(text) = text { text.capacity() } else { 0 };

@@ -14,6 +14,6 @@ pub(crate) use pod::PodHead;
 pub use request::AdmissionRequest;
 pub use service_account::{ServiceAccount, ServiceAccountLookup};
 pub(crate) use spec::{Container, Mount, PodSpec, SPEC, Variable, index_spec};
-pub(crate) use volume::{Holds, Projection, TakesMountPoints, Volume};
+pub(crate) use volume::{Holds, Projection, Volume};
 pub(crate) use workload::Workload;
 pub use workload::pod_template_path;

@@ -78,10 +78,12 @@ impl ServiceAccount {
         account
     }
 
-    /// The annotations whose text is copied into pods, by key.
-    pub(crate) fn annotations(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// The annotation that is copied into pods, but is longer than [`LONGEST_IDENTITY`].
+    pub(crate) fn too_long_annotation(&self) -> Option<&'static str> {
         let annotations = [(CLIENT_ID_ANNOTATION, &self.client_id), (TENANT_ID_ANNOTATION, &self.tenant_id)];
-        annotations.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)))
+        let is_too_long =
+            |value: &Option<Box<str>>| value.as_deref().is_some_and(|v| v.len() > LONGEST_IDENTITY);
+        annotations.into_iter().find(|(_, value)| is_too_long(value)).map(|(key, _)| key)
     }
 
     /// Whether the service account opts its pods in.

@@ -11,7 +11,9 @@ use super::room::{Room, take_room};
 use super::volume::{VOLUME, Volume};
 use crate::bounds::MOST_SPEC_VALUES;
 use crate::denial::Denial;
-use crate::names::{OLD_OS_NODE_LABEL, OS_NODE_LABEL};
+use crate::names::{
+    AKS_OS_NODE_LABEL, GKE_OS_NODE_LABEL, OLD_OS_NODE_LABEL, OS_NODE_LABEL, WINDOWS_BUILD_NODE_LABEL,
+};
 
 /// The parts of an opted-in pod's spec to index.
 pub(crate) static SPEC: Shape = Shape::Object(&[
@@ -19,7 +21,17 @@ pub(crate) static SPEC: Shape = Shape::Object(&[
     ("serviceAccount", &Shape::Leaf),
     ("hostNetwork", &Shape::Leaf),
     ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
-    ("nodeSelector", &Shape::Object(&[(OS_NODE_LABEL, &Shape::Leaf), (OLD_OS_NODE_LABEL, &Shape::Leaf)])),
+    (
+        "nodeSelector",
+        &Shape::Object(&[
+            (OS_NODE_LABEL, &Shape::Leaf),
+            (OLD_OS_NODE_LABEL, &Shape::Leaf),
+            (WINDOWS_BUILD_NODE_LABEL, &Shape::Leaf),
+            (AKS_OS_NODE_LABEL, &Shape::Leaf),
+            (GKE_OS_NODE_LABEL, &Shape::Leaf),
+        ]),
+    ),
+    ("securityContext", &Shape::Object(&[("windowsOptions", &Shape::OpenObject(&[]))])),
     ("affinity", &Shape::Object(&[("nodeAffinity", &Shape::Object(&[(REQUIRED_AFFINITY, &AFFINITY)]))])),
     ("initContainers", &Shape::List(&CONTAINER)),
     ("containers", &Shape::List(&CONTAINER)),
@@ -30,14 +42,17 @@ const REQUIRED_AFFINITY: &str = "requiredDuringSchedulingIgnoredDuringExecution"
 
 static AFFINITY: Shape = Shape::Object(&[(
     "nodeSelectorTerms",
-    &Shape::List(&Shape::Object(&[(
-        "matchExpressions",
-        &Shape::List(&Shape::Object(&[
-            ("key", &Shape::Leaf),
-            ("operator", &Shape::Leaf),
-            ("values", &Shape::List(&Shape::Leaf)),
-        ])),
-    )])),
+    &Shape::List(&Shape::Object(&[
+        (
+            "matchExpressions",
+            &Shape::List(&Shape::Object(&[
+                ("key", &Shape::Leaf),
+                ("operator", &Shape::Leaf),
+                ("values", &Shape::List(&Shape::Leaf)),
+            ])),
+        ),
+        ("matchFields", &Shape::List(&Shape::Leaf)),
+    ])),
 )]);
 
 static CONTAINER: Shape = Shape::Object(&[
@@ -98,7 +113,8 @@ pub(crate) struct Mount<'a> {
     volume: Option<JsonValue<'a>>,
     path: Option<JsonValue<'a>>,
     read_only: bool,
-    is_whole_volume: bool,
+    is_part: bool,
+    is_propagated: bool,
 }
 
 /// Indexes the spec of a pod; returns `None` if it has none.
@@ -145,10 +161,12 @@ impl<'a> PodSpec<'a> {
         })
     }
 
-    /// Whether the pod runs on Windows according to its OS, node selector or node affinity.
+    /// Whether the pod runs on Windows according to its OS, node selector, node affinity or security context.
     pub(crate) fn is_windows(&self) -> bool {
         self.os_name == WINDOWS
-            || self.value.is_some_and(|spec| selects_windows(spec) || requires_windows(spec))
+            || self.value.is_some_and(|spec| {
+                selects_windows(spec) || requires_windows(spec) || has_windows_options(spec)
+            })
     }
 
     /// Whether a container or init container has this name.
@@ -160,15 +178,33 @@ impl<'a> PodSpec<'a> {
 
 const WINDOWS: &str = "windows";
 
-fn is_os_label(key: JsonValue<'_>) -> bool {
-    key.is_text(OS_NODE_LABEL) || key.is_text(OLD_OS_NODE_LABEL)
+/// Node labels that tell Windows from other systems, and whether their values are names of the system: other values
+/// only begin with it, and the last label is on Windows nodes alone.
+const NODE_LABELS: [&str; 5] =
+    [OS_NODE_LABEL, OLD_OS_NODE_LABEL, AKS_OS_NODE_LABEL, GKE_OS_NODE_LABEL, WINDOWS_BUILD_NODE_LABEL];
+
+/// Whether only Windows nodes have this value of one of [`NODE_LABELS`].
+fn is_of_windows(label: &str, value: JsonValue<'_>) -> bool {
+    match label {
+        OS_NODE_LABEL | OLD_OS_NODE_LABEL => value.is_text(WINDOWS),
+        // `Windows2022`, `windows_ltsc`.
+        AKS_OS_NODE_LABEL | GKE_OS_NODE_LABEL => {
+            let start = value.raw().trim_start_matches('"').get(..WINDOWS.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(WINDOWS))
+        }
+        _ => true,
+    }
 }
 
 fn selects_windows(spec: JsonValue<'_>) -> bool {
     let Some(selector) = spec.get("nodeSelector") else { return false };
-    [OS_NODE_LABEL, OLD_OS_NODE_LABEL]
-        .into_iter()
-        .any(|label| selector.get(label).is_some_and(|os| os.is_text(WINDOWS)))
+    NODE_LABELS.into_iter().any(|label| selector.get(label).is_some_and(|value| is_of_windows(label, value)))
+}
+
+/// The API server rejects these options for another system.
+fn has_windows_options(spec: JsonValue<'_>) -> bool {
+    let options = spec.get("securityContext").and_then(|context| context.get("windowsOptions"));
+    options.is_some_and(|options| options.has_others_than(&[]))
 }
 
 /// Whether each of the terms, any of which is enough for a node, allows only Windows. The API server handles values of
@@ -177,7 +213,16 @@ fn requires_windows(spec: JsonValue<'_>) -> bool {
     let affinity = spec.get("affinity").and_then(|affinity| affinity.get("nodeAffinity"));
     let required = affinity.and_then(|affinity| affinity.get(REQUIRED_AFFINITY));
     let Some(terms) = required.and_then(|required| required.get("nodeSelectorTerms")) else { return false };
-    !terms.is_empty() && terms.elements().all(term_leaves_windows)
+    // A term without expressions allows no node at all.
+    let mut terms = terms
+        .elements()
+        .filter(|term| !has_no(*term, "matchExpressions") || !has_no(*term, "matchFields"))
+        .peekable();
+    terms.peek().is_some() && terms.all(term_leaves_windows)
+}
+
+fn has_no(term: JsonValue<'_>, expressions: &str) -> bool {
+    term.get(expressions).is_none_or(|expressions| expressions.is_empty())
 }
 
 fn term_leaves_windows(term: JsonValue<'_>) -> bool {
@@ -185,11 +230,19 @@ fn term_leaves_windows(term: JsonValue<'_>) -> bool {
 }
 
 fn leaves_windows(expression: JsonValue<'_>) -> bool {
-    let Some(values) = expression.get("values").filter(|values| !values.is_empty()) else { return false };
+    let key = expression.get("key");
+    let Some(label) = NODE_LABELS.into_iter().find(|label| key.is_some_and(|key| key.is_text(label))) else {
+        return false;
+    };
     let is_operator = |name| expression.get("operator").is_some_and(|operator| operator.is_text(name));
-    expression.get("key").is_some_and(is_os_label)
-        && ((is_operator("In") && values.elements().all(|value| value.is_text(WINDOWS)))
-            || (is_operator("NotIn") && values.elements().any(|value| value.is_text("linux"))))
+    let values = || expression.get("values").into_iter().flat_map(JsonValue::elements);
+    if is_operator("In") {
+        values().next().is_some() && values().all(|value| is_of_windows(label, value))
+    } else if is_operator("NotIn") {
+        matches!(label, OS_NODE_LABEL | OLD_OS_NODE_LABEL) && values().any(|value| value.is_text("linux"))
+    } else {
+        label == WINDOWS_BUILD_NODE_LABEL && is_operator("Exists")
+    }
 }
 
 impl<'a> Container<'a> {
@@ -299,9 +352,8 @@ impl<'a> Mount<'a> {
             volume: mount.get("name").map(JsonValue::string).transpose()?,
             path: mount.get("mountPath").map(JsonValue::string).transpose()?,
             read_only: mount.optional_flag("readOnly")?.unwrap_or(false),
-            is_whole_volume: ["subPath", "subPathExpr", "mountPropagation"]
-                .iter()
-                .all(|key| mount.get(key).is_none()),
+            is_part: ["subPath", "subPathExpr"].iter().any(|key| mount.get(key).is_some()),
+            is_propagated: mount.get("mountPropagation").is_some(),
         })
     }
 
@@ -325,8 +377,14 @@ impl<'a> Mount<'a> {
         self.read_only
     }
 
+    /// Whether only a file or folder of the volume is mounted.
+    pub(crate) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// Whether this is a plain read-only mount of a whole volume at `path`.
     pub(crate) fn is_plain_read_only_at(&self, path: &str) -> bool {
-        self.path.is_some_and(|own| own.is_text(path)) && self.read_only && self.is_whole_volume
+        let is_whole = !self.is_part && !self.is_propagated;
+        self.path.is_some_and(|own| own.is_text(path)) && self.read_only && is_whole
     }
 }

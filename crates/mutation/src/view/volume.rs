@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use azwi_json::{JsonValue, Shape, TypeError};
 
 use super::room::{Room, take_room};
+use crate::text::clean_path;
 
 /// The name, and the types of volumes that are told apart.
-const KNOWN_FIELDS: [&str; 11] = [
+const KNOWN_FIELDS: [&str; 24] = [
     "name",
     "projected",
     "secret",
@@ -19,6 +20,19 @@ const KNOWN_FIELDS: [&str; 11] = [
     "persistentVolumeClaim",
     "csi",
     "nfs",
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "gcePersistentDisk",
+    "glusterfs",
+    "iscsi",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
 ];
 
 pub(super) static VOLUME: Shape = Shape::OpenObject(&[
@@ -33,6 +47,19 @@ pub(super) static VOLUME: Shape = Shape::OpenObject(&[
     ("persistentVolumeClaim", &READ_ONLY),
     ("csi", &READ_ONLY),
     ("nfs", &READ_ONLY),
+    ("awsElasticBlockStore", &READ_ONLY),
+    ("azureDisk", &READ_ONLY),
+    ("azureFile", &READ_ONLY),
+    ("cephfs", &READ_ONLY),
+    ("cinder", &READ_ONLY),
+    ("fc", &READ_ONLY),
+    ("flexVolume", &READ_ONLY),
+    ("gcePersistentDisk", &READ_ONLY),
+    ("glusterfs", &READ_ONLY),
+    ("iscsi", &READ_ONLY),
+    ("portworxVolume", &READ_ONLY),
+    ("quobyte", &READ_ONLY),
+    ("rbd", &READ_ONLY),
 ]);
 
 static SOURCE: Shape = Shape::OpenObject(&[
@@ -80,17 +107,6 @@ pub(crate) enum Holds {
     /// Depends on something else: the keys of a Secret, a driver, or the content of a disk.
     Perhaps,
     /// According to the pod's spec.
-    No,
-}
-
-/// Whether mount points can be created in a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TakesMountPoints {
-    /// Its files are in folders, which may be there already.
-    HasFolders,
-    /// Where it is not mounted read-only.
-    IfWritable,
-    /// Nothing can be written into it.
     No,
 }
 
@@ -174,7 +190,9 @@ impl<'a> Volume<'a> {
 
     /// Whether the file `path` is in the volume.
     pub(crate) fn holds(&self, path: &str) -> Holds {
-        self.holds_file(&|file| file.is_text(path))
+        self.holds_file(&|file| {
+            file.is_text(path) || file.short_text().is_ok_and(|file| is_same_file(&file, path))
+        })
     }
 
     fn holds_file(&self, is_wanted: &dyn Fn(JsonValue<'_>) -> bool) -> Holds {
@@ -191,22 +209,29 @@ impl<'a> Volume<'a> {
         if self.value.has_others_than(&KNOWN_FIELDS) { holds.or(Holds::Perhaps) } else { holds }
     }
 
-    /// Whether the mount point of another volume can be created in this one.
-    pub(crate) fn takes_mount_points(&self) -> TakesMountPoints {
-        if self.holds_file(&|file| file.raw().contains('/')) == Holds::Yes {
-            return TakesMountPoints::HasFolders;
-        }
-        let is_read_only = self.sources().any(|(kind, source)| {
+    /// Calls `see` with the path of each file that the pod's spec names, if it is short.
+    pub(crate) fn each_file(&self, see: &dyn Fn(&str)) {
+        self.holds_file(&|file| {
+            if let Ok(file) = file.short_text() {
+                see(&file);
+            }
+            // So that none of the others is left out.
+            false
+        });
+    }
+
+    /// Whether nothing can be written into the volume, however it is mounted.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.sources().any(|(kind, source)| {
             matches!(kind, "secret" | "configMap" | "downwardAPI" | "projected" | "image")
                 || source.get("readOnly").is_some_and(|flag| flag.raw() == "true")
-        });
-        if is_read_only { TakesMountPoints::No } else { TakesMountPoints::IfWritable }
+        })
     }
 
     /// The service account token that the volume projects to the file `path`.
     pub(crate) fn token_at(&self, path: &str) -> Option<&ProjectedToken<'a>> {
         let sources = self.projected.iter().flat_map(|projected| &projected.sources);
-        sources.filter_map(|source| source.token.as_ref()).find(|token| token.path == path)
+        sources.filter_map(|source| source.token.as_ref()).find(|token| is_same_file(&token.path, path))
     }
 
     /// Whether the volume projects a service account token to the file `path`.
@@ -248,6 +273,11 @@ impl<'a> Projection<'a> {
             cluster_trust_bundle: source.optional_object("clusterTrustBundle")?,
         })
     }
+}
+
+/// Whether both are paths of one file in a volume.
+fn is_same_file(path: &str, wanted: &str) -> bool {
+    path == wanted || (path.len() > wanted.len() && clean_path(path) == clean_path(wanted))
 }
 
 /// Whether a file is among those of a projected volume.

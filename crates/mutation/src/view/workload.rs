@@ -1,9 +1,11 @@
 //! Pod templates of workload objects. The user who applies the object gets the warnings that its pods would get.
 
+use std::borrow::Cow;
+
 use azwi_json::{JsonValue, printable};
 
+use super::metadata::{KeyKind, PrefixedEntries};
 use super::request::AdmissionRequest;
-use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
 
 /// Path of the pod template for a kind of workload object and its API group; `None` if the kind has none.
 pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
@@ -26,8 +28,7 @@ pub(crate) struct Workload<'a> {
     /// Path of the pod template, for a message.
     pub template_path: &'static str,
     pub template: JsonValue<'a>,
-    /// Whether the object itself has the opt-in label with the value that counts.
-    pub has_opt_in_label: bool,
+    metadata: JsonValue<'a>,
 }
 
 impl<'a> Workload<'a> {
@@ -40,14 +41,17 @@ impl<'a> Workload<'a> {
         let metadata = object.get("metadata")?;
         let text = |key| metadata.get(key).and_then(|value| value.short_text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
-        let label = metadata.get("labels").and_then(|labels| labels.get(OPT_IN_LABEL));
         let subject = format!("{} {}", request.kind, printable(&name, 63));
-        Some(Self {
-            pods: format!("pods of {subject}"),
-            subject,
-            template_path: path,
-            template,
-            has_opt_in_label: label.is_some_and(|label| label.is_text(OPT_IN_VALUE)),
-        })
+        Some(Self { pods: format!("pods of {subject}"), subject, template_path: path, template, metadata })
+    }
+
+    /// Labels and annotations of the object itself with the project's prefix, unless the API server will reject it.
+    pub(crate) fn prefixed_keys(&self) -> Vec<(KeyKind, Cow<'a, str>)> {
+        let mut keys = Vec::new();
+        for (kind, field) in [(KeyKind::Label, "labels"), (KeyKind::Annotation, "annotations")] {
+            let entries = PrefixedEntries::read(self.metadata, field).unwrap_or_default();
+            keys.extend(entries.into_keys().map(|key| (kind, key)));
+        }
+        keys
     }
 }

@@ -24,6 +24,7 @@ use super::bundle::{Change, FIELD_MANAGER, Rewrites, bundles};
 use super::revocation::{self, revoke_before};
 use super::secret::{SecretStore, problem};
 use crate::metrics::Metrics;
+use crate::permissions::TAKEN_OVER;
 
 /// How soon to retry while there is no certificate at all.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -217,7 +218,11 @@ impl Keeper {
 
     fn configuration_failed(&self, error: &kube::Error) -> KeepError {
         let name = self.objects.webhook_configuration.clone();
-        KeepError::WebhookConfiguration { name, problem: problem(error) }
+        let mut problem = problem(error);
+        if matches!(error, kube::Error::Api(status) if status.code == 403) {
+            problem = format!("{TAKEN_OVER}: {problem}");
+        }
+        KeepError::WebhookConfiguration { name, problem }
     }
 
     /// Makes callers trust the bundle, even if someone else has edited it.

@@ -23,6 +23,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::permissions::TAKEN_OVER;
+
 pub use cache::Cache;
 pub(crate) use watch::{WATCH_SECONDS, watch_service_accounts};
 
@@ -34,8 +36,6 @@ const LARGEST_METADATA: usize = 512 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Like [`PATIENCE`], if the other read is the only one of its namespace.
 const PATIENCE_OF_OTHERS: Duration = Duration::from_secs(2);
-/// The usual reason for a missing permission that was there before.
-pub(crate) const TAKEN_OVER: &str = "if it was allowed before, another installation, such as the AKS add-on, may have replaced the ClusterRole";
 /// Fraction of all reads for one namespace: those who create pods there must leave reads for others. The same fraction
 /// is reserved for namespaces without a read in progress, since one user may have many namespaces.
 const NAMESPACES_SHARE: usize = 8;
@@ -253,7 +253,7 @@ async fn read(
         return match answer {
             Some(answer) if answer.is_not_found() => Ok(ServiceAccountLookup::Missing),
             Some(answer) if status == StatusCode::FORBIDDEN => {
-                Err(format!("{}; {TAKEN_OVER}", answer.message))
+                Err(format!("{TAKEN_OVER}: {}", answer.message))
             }
             Some(answer) if !answer.message.is_empty() => Err(answer.message),
             None if status == StatusCode::NOT_FOUND => {

@@ -11,8 +11,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tracing::{info, warn};
 
-use super::{Cache, TAKEN_OVER};
+use super::Cache;
 use crate::metrics::Metrics;
+use crate::permissions::TAKEN_OVER;
 
 /// Service accounts per page of a list. Each may have annotations of 256 KiB, and the client builds a whole page,
 /// several times over.
@@ -77,7 +78,7 @@ pub(crate) async fn watch_service_accounts(client: Client, cache: Arc<Cache>, me
                     warn!(
                         %error,
                         "the watch of service accounts gives no events and is tried again; \
-                         is there the permission to watch serviceaccounts in all namespaces? {TAKEN_OVER}"
+                         is there the permission to watch serviceaccounts in all namespaces? If there was, {TAKEN_OVER}"
                     );
                 } else {
                     let is_forbidden = error.to_string().contains("forbidden");
