@@ -1,4 +1,4 @@
-//! Bounds on the size of requests. `docs/security.md` has a row for each.
+//! Bounds on the size of requests. `docs/security.md` has a row for each that users can hit.
 //!
 //! The API server asks for mutations before it validates, so a user who may create pods can send anything up to 3 MiB.
 //! etcd accepts objects of 1.5 MiB, and besides its part of the spec each container has a status, managed fields and

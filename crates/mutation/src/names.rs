@@ -1,11 +1,11 @@
-//! Names shared by pods, service accounts and Azure SDK clients. All are exactly upstream's.
+//! Names shared by pods, service accounts and Azure SDK clients. The project's own keys and variables are exactly upstream's.
 
 /// Label that opts in a pod or service account if its value is exactly [`OPT_IN_VALUE`].
 pub(crate) const OPT_IN_LABEL: &str = "azure.workload.identity/use";
 /// The only value of [`OPT_IN_LABEL`] that counts.
 pub(crate) const OPT_IN_VALUE: &str = "true";
 
-/// Prefix of all annotations that are read.
+/// Prefix of the project's labels and annotations.
 pub const ANNOTATION_PREFIX: &str = "azure.workload.identity/";
 /// Service account annotation: client id of the application or managed identity.
 pub(crate) const CLIENT_ID_ANNOTATION: &str = "azure.workload.identity/client-id";

@@ -40,7 +40,7 @@ warning_codes! {
     ClientIdNotGuid = "AZWI002",
     /// The opt-in label has a value other than "true".
     LabelValue = "AZWI003",
-    /// The opt-in label or the client id is in a place where it has no effect.
+    /// A known label or annotation is where it has no effect.
     WrongObject = "AZWI004",
     /// The tenant-id annotation is present and empty.
     TenantIdEmpty = "AZWI005",
@@ -48,7 +48,7 @@ warning_codes! {
     SkippedContainerUnknown = "AZWI006",
     /// A container sets one of the injected variables itself, to another value.
     VariableKept = "AZWI007",
-    /// A container mounts something else at the token's path.
+    /// A container mounts something else at the token's path, or something read-only above it.
     MountPathOccupied = "AZWI008",
     /// The proxy sidecar, a Linux image, was requested for a Windows pod.
     ProxyOnWindows = "AZWI009",

@@ -1,4 +1,5 @@
-//! How much of each resource callers can make this process use. Each limit is a flag and a row in `docs/security.md`.
+//! How much of each resource callers can make this process use. Each limit has a row in
+//! `docs/security.md`, and all but one have a flag.
 
 // Argument comments become help texts, where backticks would be printed.
 #![allow(clippy::doc_markdown)]
@@ -67,7 +68,7 @@ pub struct Limits {
         hide_default_value = true, value_parser = connections)]
     pub connections: usize,
     /// Maximum number of service accounts read at a time, an eighth of them in one namespace; further requests wait up
-    /// to half of their time, then get code 503.
+    /// to half of their time, then labelled pods are denied with code 503.
     #[arg(long = "max-in-flight", value_name = "N", default_value_t = 64, value_parser = reads)]
     pub reads: usize,
 }

@@ -46,7 +46,7 @@ async fn the_api_server_may_go_away_and_forget_the_watch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_dies_without_a_word_is_opened_again() {
     /// Twice the time it takes. Without the limit on silence it would be five minutes.
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
     let Setup { api_server, webhook, caller, .. } = Setup::start(&[]).await.unwrap();
     let is_watching =
         async |_: &WebhookProcess| api_server.requests().iter().any(|request| request.contains("watch=true"));

@@ -50,8 +50,8 @@ const MOST_AROUND: usize = 32;
 impl Patch {
     /// Returns the object's text with the patch applied.
     ///
-    /// All positions are looked up in the original object. The result is the same as applying the operations one after
-    /// the other, because the plan inserts containers before others last and never changes inserted values.
+    /// All positions are looked up in the original object. Applying the operations in sequence gives the same
+    /// result: containers inserted before others come last in the patch, and no operation touches an inserted value.
     ///
     /// # Errors
     /// A position in the patch does not exist.

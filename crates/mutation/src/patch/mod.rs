@@ -49,7 +49,8 @@ pub(crate) struct Pointer {
     pub element: Option<Element>,
 }
 
-/// A list of the spec. Not its name: a pod has up to four operations for each container, each with a pointer.
+/// A list of the spec, as an enum instead of its name, to keep pointers small: a pod has up to four operations for each
+/// container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum List {
     InitContainers,

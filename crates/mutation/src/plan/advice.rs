@@ -54,8 +54,7 @@ pub(crate) fn of_missed_label(pod: &PodHead<'_>, subject: &str, opt_in: OptIn, w
     }
 }
 
-/// For a workload object: keys that should be in its pod template or on its service account, and if its pods are not
-/// opted in, signs that they were meant to be.
+/// For a workload object: misplaced keys. If its pods are not opted in, also signs that they were meant to be.
 pub(crate) fn of_workload(
     workload: &Workload<'_>,
     template: &PodHead<'_>,
@@ -179,7 +178,7 @@ fn of_service_account(identity: NamedServiceAccount<'_>, wishes: &Wishes<'_>, wa
     }
 }
 
-/// Adds a warning unless it exists or the limit is reached; then it is not built at all.
+/// Adds a warning if there is room and it is new. Without room, it is not even built.
 fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
     if warnings.len() < MOST_WARNINGS {
         let warning = warning();

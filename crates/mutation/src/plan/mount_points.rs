@@ -20,7 +20,7 @@ pub(crate) struct MountPoints<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Content {
     is_read_only: bool,
-    /// Bit n: without its first n segments, the token's mount path is a folder of the volume.
+    /// Bit n is set if the volume has a folder at the token's mount path with the first n segments removed.
     folders: u64,
 }
 

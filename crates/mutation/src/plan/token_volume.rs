@@ -156,8 +156,8 @@ impl TokenVolume {
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
-    /// Whether the container mounts the pod's own volume with this name, but has no token at the path to which its
-    /// variable refers, or one that is never renewed there, as with `subPath`.
+    /// Whether the container mounts the pod's own volume with this name in a way that does not work: the token is not
+    /// where the variable points, or `subPath` keeps it from being renewed.
     pub(crate) fn is_mounted_elsewhere_in(&self, container: &Container<'_>) -> bool {
         if !self.has_fixed_name() {
             return false;

@@ -77,8 +77,8 @@ fn token_endpoint<'c>(pod: &PodHead<'_>, config: &'c Config) -> Option<&'c Token
     pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
 }
 
-/// Whether no container needs the service account's client id: all are skipped or have one already, because some
-/// programs choose among many by themselves.
+/// Whether every container is skipped or brings its own client id. Programs with several identities choose by
+/// themselves.
 fn bring_client_ids(spec: &PodSpec<'_>, skip_list: &SkipList<'_>) -> bool {
     let brings_one = |container: &Container<'_>| {
         container.env().any(|variable| variable.is_named(CLIENT_ID_ENV) && variable.has_value())

@@ -178,8 +178,8 @@ impl<'a> PodSpec<'a> {
 
 const WINDOWS: &str = "windows";
 
-/// Node labels that tell Windows from other systems, and whether their values are names of the system: other values
-/// only begin with it, and the last label is on Windows nodes alone.
+/// Node labels that show Windows. The first two hold the system's name, the next two begin with it, and the last exists
+/// only on Windows.
 const NODE_LABELS: [&str; 5] =
     [OS_NODE_LABEL, OLD_OS_NODE_LABEL, AKS_OS_NODE_LABEL, GKE_OS_NODE_LABEL, WINDOWS_BUILD_NODE_LABEL];
 

@@ -102,11 +102,11 @@ pub(crate) struct Volume<'a> {
 /// Whether a volume contains a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
-    /// According to the pod's spec.
+    /// The spec shows that it does.
     Yes,
     /// Depends on something else: the keys of a Secret, a driver, or the content of a disk.
     Perhaps,
-    /// According to the pod's spec.
+    /// The spec shows that it cannot.
     No,
 }
 

@@ -28,7 +28,7 @@ const LONGEST_NAME: usize = 64;
 pub(super) struct Change {
     /// Entries with a different bundle, by index and name.
     entries: Vec<(usize, String)>,
-    /// All ownership except that of fields an earlier version of the webhook applied, if there are any.
+    /// The managed fields without the entries that an earlier version applied, if there are such entries.
     managed_fields: Option<Vec<ManagedFieldsEntry>>,
 }
 
@@ -101,7 +101,7 @@ fn managed_fields(configuration: &MutatingWebhookConfiguration) -> &[ManagedFiel
     configuration.metadata.managed_fields.as_deref().unwrap_or_default()
 }
 
-/// All ownership except that of fields an earlier version of the webhook applied; `None` if it applied none.
+/// The managed fields without the entries that an earlier version applied; `None` if there are none.
 fn without_applied(configuration: &MutatingWebhookConfiguration) -> Option<Vec<ManagedFieldsEntry>> {
     let was_applied =
         |entry: &ManagedFieldsEntry| is_ours(entry) && entry.operation.as_deref() == Some("Apply");

@@ -33,8 +33,8 @@ impl Files {
     }
 }
 
-/// Keeps the certificate of `folder` in use until the task is dropped. A pair that is unusable, or not valid now while
-/// the old one is, is logged and counted, and the old one stays.
+/// Keeps the certificate of `folder` in use until the task is dropped. A new pair that is unusable,
+/// or not valid now although the old one is, is logged and counted, and the old one stays.
 pub async fn keep_from_files(
     folder: PathBuf,
     store: Arc<CertificateStore>,

@@ -145,8 +145,8 @@ impl Keeper {
         written.and(bundle)
     }
 
-    /// Returns the authority in the Secret, after its next step if one is due; and whether that step could be written,
-    /// if the previous authority still works for now.
+    /// Returns the authority in the Secret, after its next step if one is due. If the step could not be written but the
+    /// old authority still works, returns the old one and the error.
     async fn authority(
         &self,
         moment: &mut Moment,

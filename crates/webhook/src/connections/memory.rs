@@ -48,8 +48,8 @@ impl Memory {
 }
 
 /// The connections to evict so that `bytes` become free in a pool of `size`, in addition to the `coming` bytes; `None`
-/// if evicting all of them is not enough, and then none is evicted. `asker` gives nothing up. Waiting requests are
-/// evicted only for one that `may_wait` too.
+/// if that cannot be reached. `asker` is never among them. Waiting requests are evicted only for one that `may_wait`
+/// too.
 fn victims<'a>(
     entries: impl Iterator<Item = &'a Entry> + Clone,
     pool: Pool,

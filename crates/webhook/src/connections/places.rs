@@ -69,8 +69,8 @@ fn is_answered(entry: &Entry) -> bool {
     matches!(entry.state().0, State::Answering | State::Waiting)
 }
 
-/// Whether it is doing something that will end soon by itself. New connections are ranked by age alone, and so are
-/// those that are never idle.
+/// Whether it is busy with work that will soon end. Never true for connections without a review yet, and for those that
+/// have been busy without a pause.
 fn is_in_use(entry: &Entry, now: u64) -> bool {
     let (state, since) = entry.state();
     let is_reading = state == State::Reading && now < since + millis(GRACE);

@@ -34,7 +34,7 @@ const LONGEST_READ: Duration = Duration::from_secs(30);
 const LARGEST_METADATA: usize = 512 * 1024;
 /// How long a read may take before another may replace it. An API server that is merely slow answers sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Like [`PATIENCE`], if the other read is the only one of its namespace.
+/// Like [`PATIENCE`], when the new read is for a namespace that has none in progress.
 const PATIENCE_OF_OTHERS: Duration = Duration::from_secs(2);
 /// Fraction of all reads for one namespace: those who create pods there must leave reads for others. The same fraction
 /// is reserved for namespaces without a read in progress, since one user may have many namespaces.
