@@ -18,7 +18,7 @@ stranger=00000000-0000-4000-8000-00000000000a
 hosts=(login.microsoftonline.com management.azure.com standin.vault.azure.net other.vault.azure.net
   login.microsoftonline.us management.usgovcloudapi.net standin.vault.usgovcloudapi.net
   login.chinacloudapi.cn login.partner.microsoftonline.cn management.chinacloudapi.cn standin.vault.azure.cn
-  login.contoso.example)
+  login.contoso.example proxy.standin.example)
 
 setup_file() {
   [ -d "${CLUSTER_STATE:-/tmp/azwi-cluster}/static-pods" ] || skip "only on a cluster of its own: the stand-in listens on the node"
@@ -27,12 +27,12 @@ setup_file() {
   kubectl create namespace "$system"
   kubectl create namespace "$demo"
   helm_webhook install --wait --timeout 2m
-  kubectl -n "$demo" create configmap stand-in --from-file="ca.crt=$BATS_FILE_TMPDIR/ca.crt" \
-    --from-file="$BATS_TEST_DIRNAME/azure/sign-in.py" --from-file="$BATS_TEST_DIRNAME/azure/az.sh"
+  kubectl -n "$demo" create configmap stand-in --from-file="ca.crt=$BATS_FILE_TMPDIR/ca.crt"
   demo_account reader "$client"
   demo_account stranger "$client"
   demo_account of-another-application "$stranger"
   demo_account of-another-audience "$client"
+  demo_account bound "$client"
   demo_account of-another-tenant "$client"
   kubectl -n "$demo" annotate serviceaccount of-another-tenant "azure.workload.identity/tenant-id=$other_tenant"
   directory >"$BATS_FILE_TMPDIR/directory.yaml"
@@ -72,7 +72,8 @@ directory() {
     def tenant($id; $cloud; $number; $vault; $accounts): {id: $id, cloud: $cloud,
       applications: [
         {clientId: $client, federatedCredentials: ([$accounts[] | credential(.; $issuer; "api://AzureADTokenExchange")]
-          + [credential("of-another-audience"; $issuer; "api://other")])},
+          + [credential("of-another-audience"; $issuer; "api://other"),
+            credential("bound"; $issuer; "api://AKSIdentityBinding")])},
         {clientId: $stranger, federatedCredentials: [credential("of-another-application"; "https://other.example"; "api://AzureADTokenExchange")]}],
       subscriptions: [{id: "00000000-0000-4000-8000-00000000000\($number)", readers: [$client],
         vaults: [{name: $vault, resourceGroup: "demo", location: "westeurope", secrets: {greeting: "a secret of \($cloud) \($number)"}}]}]};
@@ -84,21 +85,21 @@ directory() {
 }
 
 start_stand_in() {
-  "${AZURE_STAND_IN:?}" --listen "$node:443" --directory "$BATS_FILE_TMPDIR/directory.yaml" \
+  "${AZURE_STAND_IN:?}" --listen "$node:443" --token-proxy-listen "$node:8443" --directory "$BATS_FILE_TMPDIR/directory.yaml" \
     --certificate "$BATS_FILE_TMPDIR/tls.crt" --key "$BATS_FILE_TMPDIR/tls.key" \
     >"$BATS_FILE_TMPDIR/stand-in.log" 2>&1 3>&- 4>&- &
   echo $! >"$BATS_FILE_TMPDIR/stand-in.pid"
   eventually grep -q listening "$BATS_FILE_TMPDIR/stand-in.log"
 }
 
-# run_in_pod NAME ACCOUNT FOLDER COMMAND...: runs a program to its end in a pod, and prints what it says.
+# run_in_pod NAME ACCOUNT COMMAND...: with $ANNOTATIONS, runs a program to its end in a pod, and prints what it says.
 run_in_pod() {
-  local name=$1 account=$2 folder=$3
-  shift 3
+  local name=$1 account=$2 none='{}'
+  shift 2
   kubectl -n "$demo" create -f - >/dev/null <<Y
 apiVersion: v1
 kind: Pod
-metadata: {name: $name, labels: {azure.workload.identity/use: "true"}}
+metadata: {name: $name, labels: {azure.workload.identity/use: "true"}, annotations: ${ANNOTATIONS:-$none}}
 spec:
   serviceAccountName: $account
   restartPolicy: Never
@@ -111,8 +112,9 @@ spec:
       securityContext: {readOnlyRootFilesystem: true, runAsUser: 65532}
       env:
         - {name: PATH, value: /usr/bin}
-        - {name: PYTHONPATH, value: /programs/$folder}
         - {name: REQUESTS_CA_BUNDLE, value: /stand-in/ca.crt}
+        - {name: SSL_CERT_FILE, value: /stand-in/ca.crt}
+        - {name: NODE_EXTRA_CA_CERTS, value: /stand-in/ca.crt}
         - {name: AZURE_CONFIG_DIR, value: /tmp/azure}
         - {name: AZURE_CORE_COLLECT_TELEMETRY, value: "no"}
         - {name: AZURE_CLOUD, value: "${AZURE_CLOUD:-}"}
@@ -137,9 +139,22 @@ Y
   [ "$(kubectl -n "$demo" get pod "$name" -o jsonpath='{.status.containerStatuses[0].state.terminated.exitCode}')" = 0 ]
 }
 
-# python NAME ACCOUNT VAULT_HOST, az NAME ACCOUNT: the secret is printed.
-python() { run_in_pod "$1" "$2" python /usr/bin/python3 /stand-in/sign-in.py "https://${3:-standin.vault.azure.net}" greeting; }
-az() { run_in_pod "$1" "$2" az /usr/bin/sh /stand-in/az.sh standin greeting; }
+# sign_in PROGRAM NAME ACCOUNT VAULT_HOST: prints the secret.
+sign_in() {
+  local vault=${4:-standin.vault.azure.net} folder=/programs/$1
+  case $1 in
+    az) run_in_pod "az-$2" "$3" /usr/bin/sh "$folder/sign-in.sh" "${vault%%.*}" greeting ;;
+    python) run_in_pod "python-$2" "$3" /usr/bin/env PYTHONPATH="$folder/packages" /usr/bin/python3 "$folder/sign-in.py" "https://$vault" greeting ;;
+    node) run_in_pod "node-$2" "$3" /usr/bin/node "$folder/sign-in.js" "https://$vault" greeting ;;
+    go) run_in_pod "go-$2" "$3" "$folder/sign-in" "https://$vault" greeting ;;
+  esac
+}
+
+# The libraries that are installed; one that is not is named by azure/programs.
+libraries() {
+  local library
+  for library in python node go; do [ ! -d "$AZURE_PROGRAMS/$library" ] || echo "$library"; done
+}
 
 # Sets values of the chart, and waits until pods are mutated by them: no replica of before is left.
 configure() {
@@ -147,16 +162,22 @@ configure() {
   eventually gets_identity reader
 }
 
-reads_the_secret_with_python() {
-  run python "$1" "${4:-reader}" "${3:-}"
-  echo "$output"
-  [ "$status" -eq 0 ]
-  [[ $output == *"WorkloadIdentityCredential: $2"* ]]
-  [[ $output == *"DefaultAzureCredential: $2"* ]]
+# reads_the_secret NAME SECRET [VAULT_HOST [ACCOUNT]]: with each credential of each library.
+reads_the_secret() {
+  local library
+  for library in $(libraries); do
+    run sign_in "$library" "$1" "${4:-reader}" "${3:-}"
+    echo "$library: $output"
+    [ "$status" -eq 0 ]
+    [[ $output == *"WorkloadIdentityCredential: $2"* ]]
+    [[ $output == *"DefaultAzureCredential: $2"* ]]
+    [ "$library" = node ] || [[ $output == *"MSAL: true"* ]]
+  done
 }
 
 reads_the_secret_with_az() {
-  run az "$1" reader
+  [ -d "$AZURE_PROGRAMS/az" ] || return 0
+  run sign_in az "$1" reader
   echo "$output"
   [ "$status" -eq 0 ]
   # The walk-through's table, and the secret.
@@ -164,43 +185,90 @@ reads_the_secret_with_az() {
   [[ $output == *"$2"* ]]
 }
 
-@test "the Azure CLI and Azure Identity for Python sign in, in each layout of the token volume" {
+@test "the Azure CLI and Azure Identity sign in, in each layout of the token volume" {
   for layout in azure-identity-token reserved reserved-per-pod; do
     echo "layout $layout"
     configure --set tokenVolume="$layout"
-    reads_the_secret_with_python "python-$layout" "a secret of AzurePublicCloud 1"
-    reads_the_secret_with_az "az-$layout" "a secret of AzurePublicCloud 1"
+    reads_the_secret "$layout" "a secret of AzurePublicCloud 1"
+    reads_the_secret_with_az "$layout" "a secret of AzurePublicCloud 1"
   done
   grep -q '"decision":"federated credential reader"' "$BATS_FILE_TMPDIR/stand-in.log"
 }
 
 @test "they sign in to AzureUSGovernment and AzureChinaCloud" {
   configure --set azureEnvironment=AzureUSGovernmentCloud --set azureTenantID="$us_tenant"
-  reads_the_secret_with_python python-us "a secret of AzureUSGovernment 3" standin.vault.usgovcloudapi.net
-  AZURE_CLOUD=AzureUSGovernment reads_the_secret_with_az az-us "a secret of AzureUSGovernment 3"
+  reads_the_secret us "a secret of AzureUSGovernment 3" standin.vault.usgovcloudapi.net
+  AZURE_CLOUD=AzureUSGovernment reads_the_secret_with_az us "a secret of AzureUSGovernment 3"
   configure --set azureEnvironment=AzureChinaCloud --set azureTenantID="$china_tenant"
-  reads_the_secret_with_python python-china "a secret of AzureChinaCloud 4" standin.vault.azure.cn
-  AZURE_CLOUD=AzureChinaCloud reads_the_secret_with_az az-china "a secret of AzureChinaCloud 4"
+  reads_the_secret china "a secret of AzureChinaCloud 4" standin.vault.azure.cn
+  AZURE_CLOUD=AzureChinaCloud reads_the_secret_with_az china "a secret of AzureChinaCloud 4"
 }
 
 @test "they sign in at an authority host of the settings" {
   configure --set settings.authorityHost=https://login.contoso.example
-  reads_the_secret_with_python python-authority "a secret of AzurePublicCloud 1"
+  reads_the_secret authority "a secret of AzurePublicCloud 1"
   grep -q '"host":"login.contoso.example".*"status":200' "$BATS_FILE_TMPDIR/stand-in.log"
 }
 
 @test "the service account's tenant counts, not the webhook's" {
   configure
-  reads_the_secret_with_python python-tenant "a secret of AzurePublicCloud 2" other.vault.azure.net of-another-tenant
+  reads_the_secret tenant "a secret of AzurePublicCloud 2" other.vault.azure.net of-another-tenant
+}
+
+# token_endpoint SOURCE: values of the chart for the token endpoint, with one source of its CA.
+token_endpoint() {
+  jq -n --arg source "$1" --arg node "$node" --rawfile ca "$BATS_FILE_TMPDIR/ca.crt" '
+    {configMap: {azureKubernetesCAConfigMapName: "stand-in"},
+      data: {azureKubernetesCaData: $ca},
+      trustBundle: {azureKubernetesCACTBSignerName: "standin.example/token-proxy",
+        azureKubernetesCACTBLabelSelector: ({matchLabels: {app: "token-proxy"}} | tojson)}} as $sources
+    | {tokenVolume: "reserved", customTokenEndpoint: ({annotationSuffix: "identity-binding", audience: "api://AKSIdentityBinding",
+        azureKubernetesTokenProxy: "https://\($node):8443", azureKubernetesSniName: "proxy.standin.example"} + $sources[$source])}'
+}
+
+@test "AKS identity binding: the token endpoint is used, with each source of its CA" {
+  local sources=(configMap data)
+  if kubectl get --raw /apis/certificates.k8s.io/v1 | grep -q '"clustertrustbundles"'; then
+    sources+=(trustBundle)
+    kubectl apply -f - <<Y
+apiVersion: certificates.k8s.io/v1
+kind: ClusterTrustBundle
+metadata: {name: "standin.example:token-proxy:ca", labels: {app: token-proxy}}
+spec:
+  signerName: standin.example/token-proxy
+  trustBundle: $(jq -Rs . "$BATS_FILE_TMPDIR/ca.crt")
+Y
+  else
+    echo "# not tried: this Kubernetes has no ClusterTrustBundle of version v1" >&3
+  fi
+  signed_in=0
+  for source in "${sources[@]}"; do
+    token_endpoint "$source" >"$BATS_TEST_TMPDIR/values.json"
+    configure --values "$BATS_TEST_TMPDIR/values.json"
+    for library in $(libraries); do
+      # Azure Identity for JavaScript knows the proxy since 4.14, which needs Node 22.
+      [ "$library" != node ] || continue
+      signed_in=$((signed_in + 1))
+      ANNOTATIONS='{azure.workload.identity/use-identity-binding: "true"}' run sign_in "$library" "bound-$signed_in" bound
+      echo "$source $library: $output"
+      [ "$status" -eq 0 ]
+      [[ $output == *"WorkloadIdentityCredential: a secret of AzurePublicCloud 1"* ]]
+    done
+  done
+  decided() { jq -r --arg listener "$1" 'select(.listener == $listener and .decision == "federated credential bound") | .client' "$BATS_FILE_TMPDIR/stand-in.log" | wc -l; }
+  [ "$(decided "token proxy")" -eq "$signed_in" ]
+  # Never past it.
+  [ "$(decided azure)" -eq 0 ]
 }
 
 @test "wrong set-ups end with the code that docs/troubleshooting.md explains" {
   configure
   while read -r code account; do
     grep -q "AADSTS$code" "$BATS_TEST_DIRNAME/../../docs/troubleshooting.md"
-    for program in python az; do
-      run "$program" "$program-$code" "$account"
-      echo "$output"
+    for program in $(libraries) az; do
+      [ -d "$AZURE_PROGRAMS/$program" ] || continue
+      run sign_in "$program" "$code" "$account"
+      echo "$program: $output"
       [ "$status" -ne 0 ]
       [[ $output == *"AADSTS$code"* ]]
     done

@@ -88,6 +88,8 @@ fn metadata(
         "issuer": format!("{base}{version}"),
         "authorization_endpoint": format!("{base}/oauth2{version}/authorize"),
         "token_endpoint": format!("{base}/oauth2{version}/token"),
+        // Opaque tokens need no keys, but some programs refuse metadata without their address.
+        "jwks_uri": format!("{base}/discovery{version}/keys"),
         "response_types_supported": ["code", "id_token"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],

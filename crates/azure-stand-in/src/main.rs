@@ -41,11 +41,12 @@ async fn main() -> Result<()> {
     let directory = Directory::read(&text).with_context(|| arguments.directory.display().to_string())?;
     let tls = RustlsConfig::from_pem_file(&arguments.certificate, &arguments.key);
     let tls = tls.await.context("cannot use the certificate and its key")?;
+    let service = Service::new(directory);
     let mut servers = Vec::new();
-    servers.push(serve(arguments.listen, tls.clone(), Service::new(directory.clone()))?);
     if let Some(address) = arguments.token_proxy_listen {
-        servers.push(serve(address, tls, Service::token_proxy(directory))?);
+        servers.push(serve(address, tls.clone(), service.token_proxy())?);
     }
+    servers.push(serve(arguments.listen, tls, service)?);
     for server in servers {
         server.await??;
     }

@@ -23,8 +23,8 @@ const LARGEST_BODY: usize = 64 * 1024;
 /// The stand-in's state.
 #[derive(Debug)]
 pub struct Service {
-    pub(crate) directory: Directory,
-    pub(crate) tokens: Tokens,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) tokens: Arc<Tokens>,
     /// Whether it stands in for the cluster's token proxy (AKS identity binding), whose host has no name of its own.
     is_token_proxy: bool,
 }
@@ -43,12 +43,16 @@ pub(crate) struct Question {
 
 impl Service {
     pub fn new(directory: Directory) -> Self {
-        Self { directory, tokens: Tokens::default(), is_token_proxy: false }
+        Self { directory: Arc::new(directory), tokens: Arc::default(), is_token_proxy: false }
     }
 
-    /// A token proxy in front of the same directory.
-    pub fn token_proxy(directory: Directory) -> Self {
-        Self { is_token_proxy: true, ..Self::new(directory) }
+    /// A token proxy in front of this service.
+    pub fn token_proxy(&self) -> Self {
+        Self {
+            directory: Arc::clone(&self.directory),
+            tokens: Arc::clone(&self.tokens),
+            is_token_proxy: true,
+        }
     }
 
     fn answer(&self, question: &Question) -> Response {
@@ -79,6 +83,7 @@ async fn serve(State(service): State<Arc<Service>>, request: Request) -> Respons
     };
     let response = service.answer(&question);
     let line = json!({
+        "listener": if service.is_token_proxy { "token proxy" } else { "azure" },
         "host": question.host,
         "method": question.method.as_str(),
         "path": question.path,
@@ -94,7 +99,8 @@ async fn read(request: Request) -> Result<Question, StatusCode> {
     let (parts, body) = request.into_parts();
     let header =
         |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let host = header(HOST);
+    // HTTP/2 has no such header.
+    let host = parts.uri.authority().map_or_else(|| header(HOST), ToString::to_string);
     let host = host.split_once(':').map_or(&*host, |(name, _)| name).to_owned();
     let authorization = header(AUTHORIZATION);
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| StatusCode::BAD_REQUEST)?;
