@@ -196,6 +196,18 @@ hostile: dist policy.wasm build-tests ## Attack the released webhook in 64 MiB, 
 	$(call say,attacks on the webhook and the policy)
 	@$(TEST_PROGRAMS)/hostile --webhook dist/$(ARCH)/azwi-webhook
 
+# Seconds for each fuzz target.
+SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for SECONDS=60; needs cargo-fuzz, a nightly toolchain and jq
+	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is not installed: cargo install --locked cargo-fuzz'; exit 1; }
+	$(call say,fuzz targets$(,) $(SECONDS) s each)
+	fuzz/seeds
+	cd fuzz && for target in $$(sed -n 's/^name = "\([a-z_]*\)"$$/\1/p' Cargo.toml); do \
+	  cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS) -rss_limit_mb=4096 -timeout=10 -max_len=20000 -print_final_stats=1 || exit 1; \
+	done
+
 .PHONY: bench
 bench: dist ## Measure the webhook against a server with a constant answer, and against PEER_URL if it is set (7 minutes)
 	$(call say,benchmarks: building$(,) then about 7 minutes of measuring)
