@@ -32,7 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(mut object) = serde_json::from_str::<Value>(pod) else { return };
     let json = JsonText::parse(pod).expect("it was read before");
     let patched = mutation.patch.apply_to(json.root()).expect("the plan's patch fits");
-    let operations: json_patch::Patch = serde_json::from_str(&mutation.patch.to_json()).expect("a patch is JSON");
+    let operations: json_patch::Patch =
+        serde_json::from_str(&mutation.patch.to_json()).expect("a patch is JSON");
     json_patch::patch(&mut object, &operations).expect("another implementation applies it");
     let reread: Value = serde_json::from_str(&patched).expect("the result is JSON");
     assert_eq!(reread, object);
