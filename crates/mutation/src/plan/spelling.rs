@@ -9,7 +9,12 @@ const MOST_CANDIDATES: usize = 100;
 
 /// The candidate that a user most likely meant by `name`: one or two letters are different, missing, extra or swapped.
 pub(crate) fn meant<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    let most = if name.len() < 5 { 1 } else { 2 };
+    // Two names of two letters are similar by chance.
+    let most = match name.len() {
+        0..=2 => return None,
+        3..=4 => 1,
+        _ => 2,
+    };
     let comparable = candidates.take(MOST_CANDIDATES).filter(|candidate| {
         candidate.len().abs_diff(name.len()) <= most && candidate.len().max(name.len()) <= LONGEST_KEY_NAME
     });
@@ -39,6 +44,7 @@ mod tests {
             ("daprd", None),
             ("webb", Some("web")),
             ("wabb", None),
+            ("we", None),
         ] {
             assert_eq!(meant(name, ["web", "sidecar", "my-proxy"].into_iter()), expected, "{name}");
         }
