@@ -153,10 +153,10 @@ fn a_pod_that_nobody_opted_in_is_not_judged_by_its_spec() {
 
 #[test]
 fn a_list_without_end_makes_no_answer_without_end() {
-    let names = "x;".repeat(100_000);
+    let names = "wab;".repeat(100_000);
     let pod = format!(
         r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},
-            "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa","containers":[{{"name":"y"}}]}}}}"#
+            "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa","containers":[{{"name":"web"}}]}}}}"#
     );
     let answer = evaluate(&pod_creation("ns", &pod), &settings(), None).answer;
     assert_eq!(answer.warnings.len(), 1, "{:?}", answer.warnings.first());
