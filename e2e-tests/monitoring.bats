@@ -71,7 +71,7 @@ Y
 }
 
 @test "more than one error in a hundred requests is told" {
-  local errors='azwi_requests_total{outcome="error"}' others='azwi_requests_total{outcome="injected"}'
+  local errors='azwi_requests_total{outcome="error"}' others='azwi_requests_total{outcome="mutated"}'
   fires Errors 1 "$errors" 0+2x30 "$others" 0+98x30
   fires Errors 0 "$errors" 0+1x30 "$others" 0+999x30
   fires Errors 0 "$errors" 0x30 "$others" 0x30

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::clouds::Cloud;
 use crate::directory::{Subscription, Tenant};
-use crate::service::{Question, Service, not_found};
+use crate::service::{Question, Service, error, not_found};
 
 const VAULTS_ONLY: &str = "resourceType eq 'Microsoft.KeyVault/vaults'";
 
@@ -34,7 +34,7 @@ pub(crate) fn answer(service: &Service, cloud: Cloud, question: &Question) -> Re
     }
     let readable =
         || tenant.subscriptions.iter().filter(|subscription| subscription.readers.contains(&grant.client_id));
-    let segments: Vec<&str> = question.path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments = question.segments();
     let versions: &[&str] = match segments.as_slice() {
         ["subscriptions" | "tenants"] => &["2022-12-01", "2019-11-01"],
         ["subscriptions", _, "resources"] => &["2015-11-01"],
@@ -113,8 +113,4 @@ fn vaults(subscription: &Subscription) -> Vec<Value> {
         })
     };
     subscription.vaults.iter().map(of_vault).collect()
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": {"code": code, "message": message}}))).into_response()
 }

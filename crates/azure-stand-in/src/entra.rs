@@ -32,7 +32,7 @@ pub(crate) struct Decision(pub String);
 
 /// Answers a request to a login host.
 pub(crate) fn answer(service: &Service, authority: Authority, question: &Question) -> Response {
-    let segments: Vec<&str> = question.path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments = question.segments();
     match (&question.method, segments.as_slice()) {
         (&Method::GET, ["common", "discovery", "instance"]) => discovery(&service.directory, question),
         (&Method::GET, [tenant, "v2.0", ".well-known", "openid-configuration"]) => {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::clouds::Cloud;
 use crate::directory::Tenant;
-use crate::service::{Question, Service, not_found};
+use crate::service::{Question, Service, error, not_found};
 
 /// Versions of the protocol that programs use.
 const API_VERSIONS: [&str; 4] = ["7.4", "7.6", "2025-07-01", "2026-04-01"];
@@ -40,7 +40,7 @@ pub(crate) fn answer(service: &Service, cloud: Cloud, vault: &str, question: &Qu
         let message = format!("Invalid 'api-version' in request: '{version}'.");
         return error(StatusCode::BAD_REQUEST, "BadParameter", &message);
     }
-    let segments: Vec<&str> = question.path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let segments = question.segments();
     let name = match (&question.method, segments.as_slice()) {
         (&Method::GET, ["secrets", name] | ["secrets", name, SECRET_VERSION]) => *name,
         _ => return not_found(),
@@ -70,8 +70,4 @@ fn challenge(cloud: Cloud, tenant: &Tenant, message: &str) -> Response {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    (status, Json(json!({"error": {"code": code, "message": message}}))).into_response()
 }

@@ -41,6 +41,13 @@ pub(crate) struct Question {
     pub authorization: String,
 }
 
+impl Question {
+    /// The path's segments that are not empty.
+    pub(crate) fn segments(&self) -> Vec<&str> {
+        self.path.split('/').filter(|segment| !segment.is_empty()).collect()
+    }
+}
+
 impl Service {
     pub fn new(directory: Directory) -> Self {
         Self { directory: Arc::new(directory), tokens: Arc::default(), is_token_proxy: false }
@@ -116,6 +123,10 @@ async fn read(request: Request) -> Result<Question, StatusCode> {
 }
 
 pub(crate) fn not_found() -> Response {
-    let body = json!({"error": {"code": "NotFound", "message": "the stand-in does not know this"}});
-    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+    error(StatusCode::NOT_FOUND, "NotFound", "the stand-in does not know this")
+}
+
+/// An error of Azure Resource Manager or Key Vault.
+pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    (status, axum::Json(json!({"error": {"code": code, "message": message}}))).into_response()
 }

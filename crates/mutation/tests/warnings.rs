@@ -549,6 +549,21 @@ fn cases_of_workload_keys() -> Vec<Case> {
                 "AZWI004 annotation azure.workload.identity/use of Deployment web has no effect; label its pod template",
             ],
         ),
+        case(
+            "a workload object that opts out",
+            deployment(&json!({"azure.workload.identity/use": "false"}), &json!({"spec": {}})),
+            &[],
+        ),
+        case(
+            "a label with another value on both",
+            deployment(
+                &json!({"azure.workload.identity/use": "True"}),
+                &json!({"metadata": {"labels": {"azure.workload.identity/use": "True"}}, "spec": {}}),
+            ),
+            &[
+                "AZWI003 label azure.workload.identity/use of pods of Deployment web is \"True\"; only \"true\" opts in",
+            ],
+        ),
     ]
 }
 

@@ -316,6 +316,15 @@ const WORKLOADS: Table = &[
             |i: usize| format!(r#"{{"name":"c{i}","env":[{{"name":"AZURE_TENANT_ID","value":"o"}}]}}"#);
         deployment("", &list(size, container))
     }),
+    ("a Deployment with the same keys as its template", |size| {
+        let key = |i: usize| format!(r#""azure.workload.identity/k{i:07}":"""#);
+        let labels = list(size / 2, key);
+        let labels = labels.trim_matches(['[', ']']);
+        let deployment = format!(
+            r#"{{"kind":"Deployment","apiVersion":"apps/v1","metadata":{{"labels":{{{labels}}}}},"spec":{{"template":{{"metadata":{{"labels":{{{labels}}}}},"spec":{{}}}}}}}}"#
+        );
+        workload(&deployment)
+    }),
     ("a Deployment with numbers in managedFields", |size| {
         let numbers = list_of(size, "1");
         let deployment = format!(

@@ -16,6 +16,8 @@ use crate::warning::Warning;
 
 /// Maximum number of skip-list names to compare with container names. Nobody makes more typing mistakes in one list.
 const MOST_COMPARED: usize = 8;
+/// Maximum number of a workload object's own keys to look at. There are not even ten to write.
+const MOST_WORKLOAD_KEYS: usize = 32;
 /// Maximum number of warnings per pod: its lists may be arbitrarily long.
 pub(crate) const MOST_WARNINGS: usize = 20;
 
@@ -64,9 +66,16 @@ pub(crate) fn of_workload(
     warnings: &mut Vec<Warning>,
 ) {
     let keys = workload.prefixed_keys();
-    let own = keys.iter().map(|(kind, key)| (*kind, &**key));
+    // Each is compared with all keys of the template, of which there may be thousands.
+    let own = keys.iter().take(MOST_WORKLOAD_KEYS).map(|(kind, key)| (*kind, &**key));
     // Tools write the same keys to both.
     let own = own.filter(|own| template.prefixed_keys().all(|key| key != *own));
+    if !is_opted_in
+        && config.opt_in.reads_pod_label()
+        && let Some((kind, _)) = own.clone().find(|(_, key)| *key == OPT_IN_LABEL)
+    {
+        warnings.push(Warning::label_on_workload_only(kind, &workload.subject));
+    }
     let account = format!("its service account {}", object_name(namespace, template.service_account_name()));
     let place = Place {
         holder: Holder::Workload,
@@ -75,13 +84,6 @@ pub(crate) fn of_workload(
         account: &account,
     };
     unread_keys::of_keys(own, place, config, warnings);
-    if !is_opted_in && config.opt_in.reads_pod_label() {
-        for (kind, key) in &keys {
-            if key == OPT_IN_LABEL {
-                warnings.push(Warning::label_on_workload_only(*kind, &workload.subject));
-            }
-        }
-    }
 }
 
 /// For a pod that its service account does not opt in: signs that it was meant to be, or that the account was

@@ -95,8 +95,8 @@ impl<'a> PrefixedEntries<'a> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    pub(super) fn into_keys(self) -> impl Iterator<Item = Cow<'a, str>> {
-        self.0.into_iter().map(|(key, _)| key)
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        self.0.into_iter()
     }
 
     /// Memory besides the request's text, in bytes.

@@ -7,6 +7,7 @@ mod room;
 mod service_account;
 mod spec;
 mod volume;
+mod windows;
 mod workload;
 
 pub(crate) use metadata::KeyKind;

@@ -9,11 +9,9 @@ use azwi_json::{Inner, JsonText, JsonValue, Shape, TypeError};
 use super::pod::PodHead;
 use super::room::{Room, take_room};
 use super::volume::{VOLUME, Volume};
+use super::windows;
 use crate::bounds::MOST_SPEC_VALUES;
 use crate::denial::Denial;
-use crate::names::{
-    AKS_OS_NODE_LABEL, GKE_OS_NODE_LABEL, OLD_OS_NODE_LABEL, OS_NODE_LABEL, WINDOWS_BUILD_NODE_LABEL,
-};
 
 /// The parts of an opted-in pod's spec to index.
 pub(crate) static SPEC: Shape = Shape::Object(&[
@@ -21,39 +19,13 @@ pub(crate) static SPEC: Shape = Shape::Object(&[
     ("serviceAccount", &Shape::Leaf),
     ("hostNetwork", &Shape::Leaf),
     ("os", &Shape::Object(&[("name", &Shape::Leaf)])),
-    (
-        "nodeSelector",
-        &Shape::Object(&[
-            (OS_NODE_LABEL, &Shape::Leaf),
-            (OLD_OS_NODE_LABEL, &Shape::Leaf),
-            (WINDOWS_BUILD_NODE_LABEL, &Shape::Leaf),
-            (AKS_OS_NODE_LABEL, &Shape::Leaf),
-            (GKE_OS_NODE_LABEL, &Shape::Leaf),
-        ]),
-    ),
-    ("securityContext", &Shape::Object(&[("windowsOptions", &Shape::OpenObject(&[]))])),
-    ("affinity", &Shape::Object(&[("nodeAffinity", &Shape::Object(&[(REQUIRED_AFFINITY, &AFFINITY)]))])),
+    ("nodeSelector", &windows::NODE_SELECTOR),
+    ("securityContext", &windows::SECURITY_CONTEXT),
+    ("affinity", &windows::AFFINITY),
     ("initContainers", &Shape::List(&CONTAINER)),
     ("containers", &Shape::List(&CONTAINER)),
     ("volumes", &Shape::List(&VOLUME)),
 ]);
-
-const REQUIRED_AFFINITY: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-
-static AFFINITY: Shape = Shape::Object(&[(
-    "nodeSelectorTerms",
-    &Shape::List(&Shape::Object(&[
-        (
-            "matchExpressions",
-            &Shape::List(&Shape::Object(&[
-                ("key", &Shape::Leaf),
-                ("operator", &Shape::Leaf),
-                ("values", &Shape::List(&Shape::Leaf)),
-            ])),
-        ),
-        ("matchFields", &Shape::List(&Shape::Leaf)),
-    ])),
-)]);
 
 static CONTAINER: Shape = Shape::Object(&[
     ("name", &Shape::Leaf),
@@ -163,85 +135,13 @@ impl<'a> PodSpec<'a> {
 
     /// Whether the pod runs on Windows according to its OS, node selector, node affinity or security context.
     pub(crate) fn is_windows(&self) -> bool {
-        self.os_name == WINDOWS
-            || self.value.is_some_and(|spec| {
-                selects_windows(spec) || requires_windows(spec) || has_windows_options(spec)
-            })
+        self.os_name == windows::NAME || self.value.is_some_and(windows::is_implied_by)
     }
 
     /// Whether a container or init container has this name.
     pub(crate) fn has_container(&self, name: &str) -> bool {
         let is_in = |containers: &[Container<'_>]| containers.iter().any(|container| container.name == name);
         is_in(&self.init_containers) || is_in(&self.containers)
-    }
-}
-
-const WINDOWS: &str = "windows";
-
-/// Node labels that show Windows. The first two hold the system's name, the next two begin with it, and the last exists
-/// only on Windows.
-const NODE_LABELS: [&str; 5] =
-    [OS_NODE_LABEL, OLD_OS_NODE_LABEL, AKS_OS_NODE_LABEL, GKE_OS_NODE_LABEL, WINDOWS_BUILD_NODE_LABEL];
-
-/// Whether only Windows nodes have this value of one of [`NODE_LABELS`].
-fn is_of_windows(label: &str, value: JsonValue<'_>) -> bool {
-    match label {
-        OS_NODE_LABEL | OLD_OS_NODE_LABEL => value.is_text(WINDOWS),
-        // `Windows2022`, `windows_ltsc`.
-        AKS_OS_NODE_LABEL | GKE_OS_NODE_LABEL => {
-            let start = value.raw().trim_start_matches('"').get(..WINDOWS.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(WINDOWS))
-        }
-        _ => true,
-    }
-}
-
-fn selects_windows(spec: JsonValue<'_>) -> bool {
-    let Some(selector) = spec.get("nodeSelector") else { return false };
-    NODE_LABELS.into_iter().any(|label| selector.get(label).is_some_and(|value| is_of_windows(label, value)))
-}
-
-/// The API server rejects these options for another system.
-fn has_windows_options(spec: JsonValue<'_>) -> bool {
-    let options = spec.get("securityContext").and_then(|context| context.get("windowsOptions"));
-    options.is_some_and(|options| options.has_others_than(&[]))
-}
-
-/// Whether each of the terms, any of which is enough for a node, allows only Windows. The API server handles values of
-/// the wrong type.
-fn requires_windows(spec: JsonValue<'_>) -> bool {
-    let affinity = spec.get("affinity").and_then(|affinity| affinity.get("nodeAffinity"));
-    let required = affinity.and_then(|affinity| affinity.get(REQUIRED_AFFINITY));
-    let Some(terms) = required.and_then(|required| required.get("nodeSelectorTerms")) else { return false };
-    // A term without expressions allows no node at all.
-    let mut terms = terms
-        .elements()
-        .filter(|term| !has_no(*term, "matchExpressions") || !has_no(*term, "matchFields"))
-        .peekable();
-    terms.peek().is_some() && terms.all(term_leaves_windows)
-}
-
-fn has_no(term: JsonValue<'_>, expressions: &str) -> bool {
-    term.get(expressions).is_none_or(|expressions| expressions.is_empty())
-}
-
-fn term_leaves_windows(term: JsonValue<'_>) -> bool {
-    term.get("matchExpressions").is_some_and(|expressions| expressions.elements().any(leaves_windows))
-}
-
-fn leaves_windows(expression: JsonValue<'_>) -> bool {
-    let key = expression.get("key");
-    let Some(label) = NODE_LABELS.into_iter().find(|label| key.is_some_and(|key| key.is_text(label))) else {
-        return false;
-    };
-    let is_operator = |name| expression.get("operator").is_some_and(|operator| operator.is_text(name));
-    let values = || expression.get("values").into_iter().flat_map(JsonValue::elements);
-    if is_operator("In") {
-        values().next().is_some() && values().all(|value| is_of_windows(label, value))
-    } else if is_operator("NotIn") {
-        matches!(label, OS_NODE_LABEL | OLD_OS_NODE_LABEL) && values().any(|value| value.is_text("linux"))
-    } else {
-        label == WINDOWS_BUILD_NODE_LABEL && is_operator("Exists")
     }
 }
 

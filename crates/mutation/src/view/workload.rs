@@ -6,6 +6,7 @@ use azwi_json::{JsonValue, printable};
 
 use super::metadata::{KeyKind, PrefixedEntries};
 use super::request::AdmissionRequest;
+use crate::names::OPT_IN_LABEL;
 
 /// Path of the pod template for a kind of workload object and its API group; `None` if the kind has none.
 pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
@@ -45,12 +46,14 @@ impl<'a> Workload<'a> {
         Some(Self { pods: format!("pods of {subject}"), subject, template_path: path, template, metadata })
     }
 
-    /// Labels and annotations of the object itself with the project's prefix, unless the API server will reject it.
+    /// Labels and annotations of the object itself with the project's prefix, unless the API server will reject it. Not
+    /// the opt-in label `"false"`: opting out is no mistake.
     pub(crate) fn prefixed_keys(&self) -> Vec<(KeyKind, Cow<'a, str>)> {
         let mut keys = Vec::new();
         for (kind, field) in [(KeyKind::Label, "labels"), (KeyKind::Annotation, "annotations")] {
             let entries = PrefixedEntries::read(self.metadata, field).unwrap_or_default();
-            keys.extend(entries.into_keys().map(|key| (kind, key)));
+            let entries = entries.into_iter().filter(|(key, value)| key != OPT_IN_LABEL || value != "false");
+            keys.extend(entries.map(|(key, _)| (kind, key)));
         }
         keys
     }
