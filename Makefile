@@ -72,9 +72,9 @@ publish: publish-ref annotated-policy.wasm ## Push the policy to REF=registry://
 
 .PHONY: demo
 demo: ## Show what the policy does to a pod: make demo POD=pod.yaml SA=sa.yaml SETTINGS=settings.yaml
-	$(call say,building the policy; a minute or two the first time)
+	$(call say,building the policy; one to four minutes the first time)
 	@$(MAKE) --no-print-directory policy.wasm
-	$(call say,building what asks it; a minute the first time)
+	$(call say,building what asks it; one to three minutes the first time)
 	cargo run --locked -p demo -- \
 	  $(if $(POD),--pod '$(POD)') $(if $(SA),--service-account '$(SA)') $(if $(SETTINGS),--settings '$(SETTINGS)')
 

@@ -54,7 +54,7 @@ impl Session {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let exchanges =
-            serde_yaml::from_str(&text).with_context(|| format!("{} is no session", path.display()))?;
+            serde_saphyr::from_str(&text).with_context(|| format!("{} is no session", path.display()))?;
         Ok(Self(Mutex::new(exchanges)))
     }
 
@@ -70,7 +70,7 @@ impl HostCapabilities for Session {
             let asked: GetResource = serde_json::from_value(request.clone())?;
             let exchange = self.0.lock().ok().and_then(|mut exchanges| exchanges.pop_front());
             let exchange = exchange.context("the list of recorded responses is empty")?;
-            let Request::KubernetesGetResource(expected) = serde_yaml::from_str(&exchange.request)?;
+            let Request::KubernetesGetResource(expected) = serde_saphyr::from_str(&exchange.request)?;
             anyhow::ensure!(
                 asked == expected,
                 "Replay error: unexpected request. Was expecting {expected:?}, got {asked:?}"

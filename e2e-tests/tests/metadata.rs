@@ -194,7 +194,7 @@ fn artifact_hub_is_told_what_the_metadata_says() {
     );
     let yaml = |key: &str| -> Value {
         let text = document["annotations"][format!("kubewarden/{key}")].as_str().expect("an annotation");
-        serde_yaml::from_str(text).expect("YAML")
+        serde_saphyr::from_str(text).expect("YAML")
     };
     assert_eq!(yaml("contextAwareResources"), context_aware_resources);
     assert_eq!(yaml("mutation"), json!(true));

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use azwi_mutation::pod_template_path;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// Reads a file with a single document.
@@ -22,18 +21,12 @@ pub fn read_document(path: &Path) -> Result<Value> {
 /// The file cannot be read, or is neither YAML nor JSON.
 pub fn read_documents(path: &Path) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = text.trim_start_matches('\u{feff}');
-    // JSON first: YAML has different escapes.
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(objects_of(value));
+    let mut objects = Vec::new();
+    let documents = azwi_manifest::split(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    for json in documents.into_iter().filter_map(|document| document.json) {
+        objects.extend(objects_of(serde_json::from_str(&json)?));
     }
-    let mut documents = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let value = Value::deserialize(document)
-            .with_context(|| format!("{} is neither YAML nor JSON", path.display()))?;
-        documents.extend(objects_of(value));
-    }
-    Ok(documents)
+    Ok(objects)
 }
 
 /// The items of a List, or the object itself; empty for an empty document.
@@ -59,16 +52,17 @@ fn group_and_kind(object: &Value) -> Option<(&str, &str)> {
     Some((group, text("kind")?))
 }
 
-/// Reads the first pod or workload object of a file.
+/// Reads the pods and workload objects of a file, at least one.
 ///
 /// # Errors
 /// The file cannot be read, or contains neither; the error names its content and the accepted kinds.
-pub fn read_pod_or_workload(path: &Path) -> Result<Value> {
+pub fn read_pods_and_workloads(path: &Path) -> Result<Vec<Value>> {
     let objects = read_documents(path)?;
     let is_meant =
         |object: &&Value| group_and_kind(object) == Some(("", "Pod")) || workload_resource(object).is_some();
-    if let Some(found) = objects.iter().find(is_meant) {
-        return Ok(found.clone());
+    let found: Vec<_> = objects.iter().filter(is_meant).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
     }
     let named = |object: &Value| {
         let text = |key, missing: &str| object.get(key).and_then(Value::as_str).unwrap_or(missing).to_owned();

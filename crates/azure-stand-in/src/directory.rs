@@ -80,7 +80,7 @@ impl Directory {
     /// # Errors
     /// The text is not as above, or a credential's issuer has no keys.
     pub fn read(text: &str) -> Result<Self> {
-        let directory: Self = serde_yaml::from_str(text).context("the directory cannot be read")?;
+        let directory: Self = serde_saphyr::from_str(text).context("the directory cannot be read")?;
         for credential in directory.credentials() {
             if !directory.issuers.contains_key(&credential.issuer) {
                 bail!("issuer {} of federated credential {} has no keys", credential.issuer, credential.name);

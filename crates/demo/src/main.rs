@@ -10,14 +10,14 @@ use std::sync::Arc;
 use admission_caller::cluster::Cluster;
 use admission_caller::diff;
 use admission_caller::manifests::{
-    pod_of, read_document, read_documents, read_pod_or_workload, workload_resource,
+    pod_of, read_document, read_documents, read_pods_and_workloads, workload_resource,
 };
 use admission_caller::policy::{HostCapabilities, Policy as _};
 use admission_caller::request::{creation, pod_creation};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use interpreter::InterpretedPolicy;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Runs the policy on a pod and shows the result. Needs no cluster and no kwctl.
 ///
@@ -58,7 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    let object = read_pod_or_workload(&arguments.pod)?;
+    let mut objects = read_pods_and_workloads(&arguments.pod)?.into_iter();
+    let object = objects.next().unwrap_or_default();
     let pod = pod_of(&object).with_context(|| format!("{} has no pod template", arguments.pod.display()))?;
     let service_accounts = read_service_accounts(&arguments.service_account)?;
     let settings = read_document(&arguments.settings)?;
@@ -86,10 +87,19 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("{}", if warnings.is_empty() { "none".to_owned() } else { warnings.join("\n") });
     }
     heading("Its pod");
+    match objects.len() {
+        0 => {}
+        others => println!("the first in {}; ignored: {others} more", arguments.pod.display()),
+    }
     let account = ["/spec/serviceAccountName", "/spec/serviceAccount"]
         .into_iter()
         .find_map(|path| pod.pointer(path)?.as_str().filter(|name| !name.is_empty()));
-    println!("runs in namespace {namespace} as service account {}", account.unwrap_or("default"));
+    let account = account.unwrap_or("default");
+    println!("runs in namespace {namespace} as service account {account}");
+    if cluster.get_resource(&json!({"namespace": namespace, "name": account})).is_err() {
+        let known = arguments.service_account.display();
+        println!("which is not in {known}: name a file that has it with SA= (--service-account)");
+    }
     let request = pod_creation(namespace, &pod.to_string());
     let evaluation = policy.validate(&request, &settings, &cluster)?;
     let answer = evaluation.answer;
@@ -109,7 +119,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         println!("{operation}");
     }
     heading("Pod, before and after");
-    let (before, after) = (serde_yaml::to_string(&pod)?, serde_yaml::to_string(&answer.apply_to(&pod)?)?);
+    let (before, after) = (to_yaml(&pod)?, to_yaml(&answer.apply_to(&pod)?)?);
     print!("{}", diff::unified(&before, &after, has_colours()));
     Ok(true)
 }
@@ -122,6 +132,11 @@ fn read_service_accounts(path: &Path) -> Result<Vec<Value>> {
         anyhow::bail!("{} holds no object of kind ServiceAccount", path.display());
     }
     Ok(objects)
+}
+
+/// In the style in which kubectl shows objects.
+fn to_yaml(object: &Value) -> Result<String> {
+    azwi_manifest::json_to_yaml(&object.to_string())
 }
 
 fn heading(text: &str) {

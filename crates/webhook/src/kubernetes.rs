@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -40,11 +40,13 @@ pub async fn client_heard_by(cache: &Arc<Cache>, kubeconfig: Option<&std::path::
 async fn config(kubeconfig: Option<&std::path::Path>) -> Result<Config> {
     let mut config = match kubeconfig {
         Some(path) => {
-            let file =
-                Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+            // These errors repeat their causes in their own text.
+            let file = Kubeconfig::read_from(path).map_err(|error| anyhow!("{error}"))?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
         }
-        None => Config::infer().await.context("no kubeconfig, and not inside a cluster")?,
+        None => Config::infer()
+            .await
+            .map_err(|error| anyhow!("no kubeconfig, and not inside a cluster: {error}"))?,
     };
     // A hanging connection must not outlast the next attempt; watches have their own, longer timeout.
     config.connect_timeout = Some(Duration::from_secs(5));

@@ -155,11 +155,9 @@ fn text_variable(variable: &impl Fn(&str) -> Option<OsString>, name: &str) -> Re
 fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read settings file {}", path.display()))?;
-    // Through YAML's own type, which rejects duplicate keys.
-    let settings = serde_yaml::from_str::<serde_yaml::Value>(&text)
+    let options = serde_saphyr::options! { with_snippet: false };
+    let settings = serde_saphyr::from_str_with_options(&text, options)
         .with_context(|| format!("settings file {} cannot be read", path.display()))?;
-    let settings = serde_json::to_value(settings)
-        .with_context(|| format!("settings file {} has what JSON cannot have", path.display()))?;
     match settings {
         Value::Object(settings) => Ok(settings),
         Value::Null => Ok(Map::new()),

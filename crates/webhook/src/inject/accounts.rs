@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use azwi_json::{JsonText, JsonValue};
+use azwi_manifest::Document;
 use azwi_mutation::{ServiceAccount, ServiceAccountLookup};
 use kube::Client;
 use tokio::runtime::Runtime;
 
-use super::documents::Document;
 use super::objects::{items, text_of};
 use crate::kubernetes;
 use crate::service_accounts::read_one;

@@ -1,9 +1,7 @@
 //! `azwi-webhook inject`: the same mutation on manifests, without a webhook.
 
 mod accounts;
-mod documents;
 mod objects;
-mod yaml;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::ops::Range;
@@ -12,13 +10,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow};
 use azwi_json::JsonText;
+use azwi_manifest::{Document, json_to_yaml, split};
 use azwi_mutation::{AdmissionRequest, Config, admit};
 use clap::{Args, ValueEnum};
 
 use crate::settings::SettingsArguments;
 
 use accounts::Accounts;
-use documents::Document;
 use objects::{items, name_of, text_of};
 use serde_json::json;
 
@@ -94,7 +92,7 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
     let mut documents = Vec::new();
     for file in &arguments.files {
         let text = read(file)?;
-        let read = documents::split(&text).with_context(|| format!("cannot read {}", file.display()))?;
+        let read = split(&text).with_context(|| format!("cannot read {}", file.display()))?;
         for (number, document) in read.into_iter().enumerate() {
             let is_next_file = number == 0 && !documents.is_empty();
             documents.push(if is_next_file { document.separated() } else { document });
@@ -106,7 +104,7 @@ fn inject(arguments: &InjectArguments) -> Result<bool> {
     }
     for file in &arguments.service_accounts {
         let text = read(file)?;
-        for document in documents::split(&text).with_context(|| format!("cannot read {}", file.display()))? {
+        for document in split(&text).with_context(|| format!("cannot read {}", file.display()))? {
             accounts.add(&document);
         }
     }
@@ -150,7 +148,7 @@ fn inject_into(
 ) -> Result<Outcome> {
     let mut outcome = Outcome { json: None, patches: Vec::new(), messages: Vec::new(), is_admitted: true };
     let Some(text) = document.json.as_deref() else { return Ok(outcome) };
-    let json = JsonText::parse(text).map_err(|problem| anyhow!(problem))?;
+    let json = JsonText::parse(text).map_err(|problem| anyhow!("a document is {problem}"))?;
     let mut changes: Vec<(Range<usize>, String)> = Vec::new();
     for item in items(json.root()) {
         let Some((pod, path)) = item.pod() else { continue };
@@ -216,13 +214,19 @@ fn read(file: &PathBuf) -> Result<String> {
     Ok(text)
 }
 
+/// Kind and name, for messages.
+fn document_name(document: &Document) -> String {
+    let json = document.json.as_deref().and_then(|json| JsonText::parse(json).ok());
+    json.map_or_else(String::new, |json| name_of(json.root()))
+}
+
 /// The changed lines of a document, with three lines of context.
 fn diff(document: &Document, json: Option<&str>) -> Result<String> {
     let Some(json) = json else { return Ok(String::new()) };
     // This program writes both sides, so that only the injected parts differ.
     let before = document.rewritten()?;
-    let after = yaml::yaml_of(json)?;
-    let name = document.name();
+    let after = json_to_yaml(json)?;
+    let name = document_name(document);
     let diff = similar::TextDiff::from_lines(&before, &after);
     let text = diff.unified_diff().header(&format!("{name} before"), &format!("{name} after")).to_string();
     if !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
@@ -238,10 +242,11 @@ fn diff(document: &Document, json: Option<&str>) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use azwi_manifest::split;
     use azwi_mutation::Config;
 
     use super::accounts::Accounts;
-    use super::{Outcome, documents, inject_into};
+    use super::{Outcome, inject_into};
 
     /// The second has the same kind and name, but is one of Google Cloud's.
     const ACCOUNTS: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: sa, annotations: \
@@ -251,10 +256,10 @@ mod tests {
     fn injected(manifest: &str) -> Outcome {
         let config = Config::from_json(r#"{"tenantId":"contoso.example"}"#).unwrap();
         let mut accounts = Accounts::new("default");
-        for document in documents::split(ACCOUNTS).unwrap() {
+        for document in split(ACCOUNTS).unwrap() {
             accounts.add(&document);
         }
-        let document = documents::split(manifest).unwrap().remove(0);
+        let document = split(manifest).unwrap().remove(0);
         inject_into(&document, &config, &accounts, "default").unwrap()
     }
 
@@ -267,6 +272,26 @@ mod tests {
         let warning = "Warning: Job j: AZWI004 label azure.workload.identity/use of Job j has no effect; label its pod \
                        template";
         assert_eq!((outcome.messages, outcome.json), (vec![warning.to_owned()], None));
+    }
+
+    #[test]
+    fn a_container_keeps_what_it_merges_from_an_anchor() {
+        let outcome = injected(
+            "base: &base {env: [{name: A, value: b}], volumeMounts: [{name: data, mountPath: /data}]}\n\
+             labels: &labels {azure.workload.identity/use: 'true'}\n\
+             apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {<<: *labels}}\n\
+             spec:\n  automountServiceAccountToken: no\n  serviceAccountName: sa\n  containers: [{<<: *base, name: web}]\n\
+             \x20 volumes: [{name: data, configMap: {name: c, defaultMode: 0400}}]\n",
+        );
+        let json = outcome.json.unwrap();
+        for part in [
+            r#"{"name":"A","value":"b"},{"name":"AZURE_CLIENT_ID""#,
+            r#"{"name":"data","mountPath":"/data"},{"mountPath":"/var/run/secrets/azure"#,
+            r#""automountServiceAccountToken":false"#,
+            r#""defaultMode":256"#,
+        ] {
+            assert!(json.contains(part), "{part} is missing in {json}");
+        }
     }
 
     #[test]

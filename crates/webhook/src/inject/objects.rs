@@ -48,9 +48,13 @@ pub(super) fn text_of(object: JsonValue<'_>, path: &[&str]) -> String {
     found.and_then(|value| value.text().ok()).unwrap_or_default().into_owned()
 }
 
-/// Kind and name, for messages.
+/// Kind, namespace if the object sets one, and name, for messages.
 pub(super) fn name_of(object: JsonValue<'_>) -> String {
     let name = text_of(object, &["metadata", "name"]);
     let name = if name.is_empty() { text_of(object, &["metadata", "generateName"]) } else { name };
-    format!("{} {}", text_of(object, &["kind"]), printable(&name, 63)).trim_end().to_owned()
+    let namespace = match text_of(object, &["metadata", "namespace"]) {
+        namespace if namespace.is_empty() => namespace,
+        namespace => printable(&namespace, 63) + "/",
+    };
+    format!("{} {namespace}{}", printable(&text_of(object, &["kind"]), 63), printable(&name, 63))
 }

@@ -171,7 +171,10 @@ impl ServiceAccounts {
         let read = read(&self.client, &self.answer_memory, namespace, name);
         match tokio::time::timeout(LONGEST_READ, read).await {
             Ok(Ok(found)) => found,
-            Ok(Err(problem)) => ServiceAccountLookup::Failed(problem),
+            Ok(Err(Problem::Forbidden(problem))) => {
+                ServiceAccountLookup::Failed(format!("{TAKEN_OVER}: {problem}"))
+            }
+            Ok(Err(Problem::Other(problem))) => ServiceAccountLookup::Failed(problem),
             Err(_) => ServiceAccountLookup::Failed("the API server did not answer".to_owned()),
         }
     }
@@ -219,24 +222,36 @@ impl Drop for TakenOff {
     }
 }
 
-/// Reads one service account, for callers that read one at a time.
+/// Reads one service account as the user of a kubeconfig, for callers that read one at a time.
 pub(crate) async fn read_one(client: &Client, namespace: &str, name: &str) -> ServiceAccountLookup {
     let answer_memory = Semaphore::new(2 * LARGEST_METADATA);
-    let read = read(client, &answer_memory, namespace, name).await;
-    read.unwrap_or_else(ServiceAccountLookup::Failed)
+    match read(client, &answer_memory, namespace, name).await {
+        Ok(found) => found,
+        Err(Problem::Forbidden(problem) | Problem::Other(problem)) => ServiceAccountLookup::Failed(problem),
+    }
+}
+
+/// Why a read failed: one sentence, the API server's own if it has one.
+enum Problem {
+    /// The caller lacks the permission.
+    Forbidden(String),
+    Other(String),
+}
+
+impl From<String> for Problem {
+    fn from(sentence: String) -> Self {
+        Self::Other(sentence)
+    }
 }
 
 /// Reads one service account's metadata. Not through the client's `Api`, which reads an answer of any length and parses
 /// all of it.
-///
-/// # Errors
-/// One sentence, the API server's own if it has one.
 async fn read(
     client: &Client,
     answer_memory: &Semaphore,
     namespace: &str,
     name: &str,
-) -> Result<ServiceAccountLookup, String> {
+) -> Result<ServiceAccountLookup, Problem> {
     let accounts = Request::new(ServiceAccountObject::url_path(&(), Some(namespace)));
     let request = accounts.get_metadata(name, &GetParams::default()).map_err(|error| with_causes(&error))?;
     let response = client.send(request.map(Body::from)).await.map_err(|error| with_causes(&error))?;
@@ -252,18 +267,16 @@ async fn read(
         let answer: Option<Status> = serde_json::from_slice(&body).ok();
         return match answer {
             Some(answer) if answer.is_not_found() => Ok(ServiceAccountLookup::Missing),
-            Some(answer) if status == StatusCode::FORBIDDEN => {
-                Err(format!("{TAKEN_OVER}: {}", answer.message))
-            }
-            Some(answer) if !answer.message.is_empty() => Err(answer.message),
+            Some(answer) if status == StatusCode::FORBIDDEN => Err(Problem::Forbidden(answer.message)),
+            Some(answer) if !answer.message.is_empty() => Err(answer.message.into()),
             None if status == StatusCode::NOT_FOUND => {
-                Err("the API server knows no service accounts".to_owned())
+                Err("the API server knows no service accounts".to_owned().into())
             }
-            _ => Err(format!("the API server answered with status {status}")),
+            _ => Err(format!("the API server answered with status {status}").into()),
         };
     }
     let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
-    ServiceAccount::from_json(text).map(ServiceAccountLookup::Found)
+    Ok(ServiceAccountLookup::Found(ServiceAccount::from_json(text)?))
 }
 
 /// The whole chain of causes, because the first one rarely helps.
@@ -319,6 +332,24 @@ mod tests {
         let ServiceAccountLookup::Found(account) = found(accounts.find("ns", "a")).await else { panic!() };
         assert_eq!(account.client_id(), "c");
         assert!(accounts.reads().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_webhooks_own_role_can_have_been_taken_over() {
+        let answer = || async {
+            let text =
+                br#"{"kind":"Status","reason":"Forbidden","message":"user jane cannot get it","code":403}"#;
+            let answer = http::Response::builder().status(403).body(Body::from(text.to_vec()));
+            Ok(answer.expect("a response"))
+        };
+        let failed = |lookup| match lookup {
+            ServiceAccountLookup::Failed(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        let reason = failed(found(accounts(1, answer).find("ns", "a")).await);
+        assert_eq!(reason, format!("{TAKEN_OVER}: user jane cannot get it"));
+        let client = Client::new(service_fn(move |_: http::Request<Body>| answer()), "default");
+        assert_eq!(failed(read_one(&client, "ns", "a").await), "user jane cannot get it");
     }
 
     #[tokio::test]
