@@ -56,5 +56,7 @@ pub(crate) const DEFAULT_AUDIENCE: &str = "api://AzureADTokenExchange";
 /// Service account of a pod that does not set one.
 pub(crate) const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
+/// The containers of the proxy sidecar.
+pub(crate) const PROXY_CONTAINERS: [&str; 2] = [PROXY_CONTAINER, PROXY_INIT_CONTAINER];
 pub(crate) const PROXY_CONTAINER: &str = "azwi-proxy";
 pub(crate) const PROXY_INIT_CONTAINER: &str = "azwi-proxy-init";

@@ -6,6 +6,7 @@ use azwi_json::printable;
 
 use crate::bounds::LONGEST_KEY_NAME;
 use crate::names::ANNOTATION_PREFIX;
+use crate::plan::Conflict;
 use crate::text::object_name;
 use crate::view::KeyKind;
 
@@ -118,10 +119,11 @@ impl Warning {
         )
     }
 
-    pub(crate) fn label_on_workload_only(kind: KeyKind, workload: &str) -> Self {
+    /// `place` is what must be labelled instead.
+    pub(crate) fn label_on_workload_only(kind: KeyKind, workload: &str, place: &str) -> Self {
         Self::new(
             WarningCode::WrongObject,
-            format!("{kind} azure.workload.identity/use of {workload} has no effect; label its pod template"),
+            format!("{kind} azure.workload.identity/use of {workload} has no effect; label {place}"),
         )
     }
 
@@ -185,23 +187,28 @@ impl Warning {
         )
     }
 
-    pub(crate) fn mount_path_occupied(pod: &str, container: &str, volume: &str) -> Self {
-        let (container, volume) = (printable(container, 63), printable(volume, 63));
-        Self::new(
-            WarningCode::MountPathOccupied,
-            format!("container {container} of {pod} mounts volume {volume} where the token belongs"),
-        )
-    }
-
-    pub(crate) fn mount_point_cannot_be_made(pod: &str, container: &str, volume: &str, path: &str) -> Self {
+    /// `volume` is mounted at `path`.
+    pub(crate) fn mount_conflict(
+        pod: &str,
+        container: &str,
+        conflict: Conflict,
+        volume: &str,
+        path: &str,
+    ) -> Self {
         let (container, volume, path) =
             (printable(container, 50), printable(volume, 50), printable(path, 40));
-        Self::new(
-            WarningCode::MountPathOccupied,
-            format!(
+        let sentence = match conflict {
+            Conflict::SamePlace => {
+                format!("container {container} of {pod} mounts volume {volume} where the token belongs")
+            }
+            Conflict::NoMountPoint => format!(
                 "container {container} of {pod} may not start: read-only volume {volume} at {path} has no folder for the token"
             ),
-        )
+            Conflict::Below => format!(
+                "container {container} of {pod} may not start: it mounts volume {volume} in the read-only token volume"
+            ),
+        };
+        Self::new(WarningCode::MountPathOccupied, sentence)
     }
 
     pub(crate) fn token_volume_unclear(pod: &str, volume: &str, file: &str) -> Self {

@@ -157,7 +157,7 @@ fn names_that_no_service_account_can_have_are_never_asked_for() {
 #[test]
 fn long_lists_meet_long_lists_without_a_product() {
     // Many names, each of which is like that of a container: the first few are compared, and only with some containers.
-    let names: Vec<String> = (0..30_000).map(|number| format!("k{number:03}")).collect();
+    let names: Vec<String> = (0..30_000).map(|number| format!("c{number:03}k")).collect();
     let containers: Vec<Value> = (0..700).map(|number| json!({"name": format!("c{number:03}")})).collect();
     let pod = json!({"metadata": {"name": "p", "labels": serde_json::from_str::<Value>(LABELS).unwrap(),
         "annotations": {"azure.workload.identity/skip-containers": names.join(";")}},

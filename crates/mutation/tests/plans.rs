@@ -192,6 +192,32 @@ fn a_volume_of_our_name_that_cannot_hold_the_token_is_refused() {
 }
 
 #[test]
+fn a_volume_of_our_name_is_admitted_where_the_containers_find_a_token_without_it() {
+    let pod = |container: Value, volume: Value| {
+        let mut volume = volume;
+        volume["name"] = json!("azure-identity-token");
+        json!({"spec": {"containers": [container], "volumes": [volume]}})
+    };
+    let path_of_their_own = json!({
+        "name": "c", "env": [{"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/tokens/azure"}],
+    });
+    let mount = |mount: Value| {
+        let mut mount = mount;
+        mount["name"] = json!("azure-identity-token");
+        json!({"name": "c", "volumeMounts": [mount]})
+    };
+    let above = json!({"mountPath": "/var/run/secrets/azure"});
+    let part = json!({"mountPath": "/var/run/secrets/azure", "subPath": "x"});
+    let token_below =
+        json!({"projected": {"sources": [{"serviceAccountToken": {"path": "tokens/azure-identity-token"}}]}});
+    let is_admitted = |pod: &Value| answer(pod, &labelled_account(), &json!({})).is_ok();
+    assert!(is_admitted(&pod(path_of_their_own, json!({"emptyDir": {}}))));
+    assert!(is_admitted(&pod(mount(above.clone()), token_below.clone())));
+    assert!(!is_admitted(&pod(mount(above), json!({"emptyDir": {}}))));
+    assert!(!is_admitted(&pod(mount(part), token_below)));
+}
+
+#[test]
 fn a_volume_of_our_name_is_not_needed_where_no_container_gets_anything() {
     let pod = json!({
         "metadata": {"annotations": {"azure.workload.identity/skip-containers": "c"}},

@@ -79,8 +79,11 @@ impl Case {
 
     /// The displayed warnings.
     fn run(&self) -> Vec<String> {
-        let is_pod = self.object.get("kind") == Some(&json!("Pod"));
-        let kind = if is_pod { ("", "Pod", "pods") } else { ("apps", "Deployment", "deployments") };
+        let kind = match self.object.get("kind").and_then(Value::as_str) {
+            Some("Pod") => ("", "Pod", "pods"),
+            Some("CronJob") => ("batch", "CronJob", "cronjobs"),
+            _ => ("apps", "Deployment", "deployments"),
+        };
         let request = creation("team", kind, &self.object.to_string());
         let verdict = verdict_on_request(&request, self.lookup.clone(), &config(&self.settings));
         verdict.unwrap().warnings.iter().map(ToString::to_string).collect()
@@ -91,6 +94,7 @@ fn cases() -> Vec<Case> {
     let mut cases = cases_of_labels();
     cases.extend(cases_of_service_accounts());
     cases.extend(cases_of_specs());
+    cases.extend(cases_of_own_token_volumes());
     cases.extend(cases_of_volumes());
     cases.extend(cases_of_mount_points());
     cases.extend(cases_of_keys());
@@ -215,9 +219,6 @@ fn cases_of_specs() -> Vec<Case> {
         {"name": "mine", "mountPath": "/var/run/secrets/azure/tokens/"},
         {"name": "data", "mountPath": "/var/run/secrets/azure/tokens/below"},
     ]);
-    let own_volume = json!({"volumes": [{"name": "mine", "projected": {"sources": [
-        {"serviceAccountToken": {"path": "azure-identity-token"}},
-    ]}}]});
     vec![
         case(
             "a skipped container whose name is misspelt, and one that a later webhook adds",
@@ -228,6 +229,31 @@ fn cases_of_specs() -> Vec<Case> {
             &["AZWI006 skip-containers of pod web names \"sidecars\", which it does not have; did you mean \"sidecar\"?"],
         ),
         case(
+            "names in the skip list that were meant for others, and that were not",
+            labelled(
+                &json!({"azure.workload.identity/skip-containers": "worker-2;api;web;webb;SIDECAR;app db"}),
+                &json!({"containers": [{"name": "worker-1"}, {"name": "app"}, {"name": "web"}, {"name": "sidecar"}]}),
+            ),
+            &[
+                "AZWI006 skip-containers of pod web names \"SIDECAR\", which it does not have; did you mean \"sidecar\"?",
+                "AZWI006 skip-containers of pod web names \"app db\", which it does not have; did you mean \"app\"?",
+            ],
+        ),
+        case(
+            "variables of the container's own that mean the same",
+            labelled(
+                &none,
+                &container(
+                    "env",
+                    json!([
+                        {"name": "AZURE_CLIENT_ID", "value": CLIENT_ID.to_uppercase()},
+                        {"name": "AZURE_AUTHORITY_HOST", "value": "https://login.microsoftonline.com"},
+                    ]),
+                ),
+            ),
+            &[],
+        ),
+        case(
             "a variable of the container's own",
             labelled(&none, &container("env", own_variables)),
             &["AZWI007 container c of pod web keeps its own value of AZURE_CLIENT_ID"],
@@ -235,7 +261,10 @@ fn cases_of_specs() -> Vec<Case> {
         case(
             "another mount in the token's place",
             labelled(&none, &container("volumeMounts", own_mounts)),
-            &["AZWI008 container c of pod web mounts volume mine where the token belongs"],
+            &[
+                "AZWI008 container c of pod web mounts volume mine where the token belongs",
+                "AZWI008 container c of pod web may not start: it mounts volume data in the read-only token volume",
+            ],
         ),
         case(
             "a proxy on Windows",
@@ -245,6 +274,31 @@ fn cases_of_specs() -> Vec<Case> {
             ),
             &["AZWI009 proxy sidecar of pod web runs on Linux only, but its OS is Windows"],
         ),
+        case(
+            "pods that would be denied",
+            deployment(
+                &none,
+                &labelled(&json!({"azure.workload.identity/service-account-token-expiration": "1h"}), &none),
+            ),
+            &["AZWI012 pods of Deployment web would be denied: strconv.ParseInt: parsing \"1h\": invalid syntax"],
+        ),
+        case(
+            "a token endpoint that the layout cannot serve",
+            labelled(&json!({"azure.workload.identity/use-identity-binding": "true"}), &none),
+            &["AZWI013 token endpoint of pod web is not set up: it needs setting tokenVolume reserved or reserved-per-pod"],
+        )
+        .with_settings(
+            json!({"tokenEndpoint": {"annotationSuffix": "identity-binding", "audience": "api://x"}}),
+        ),
+    ]
+}
+
+fn cases_of_own_token_volumes() -> Vec<Case> {
+    let none = json!({});
+    let own_volume = json!({"volumes": [{"name": "mine", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "azure-identity-token"}},
+    ]}}]});
+    vec![
         case(
             "a token volume of another name",
             labelled(&none, &own_volume),
@@ -271,7 +325,9 @@ fn cases_of_specs() -> Vec<Case> {
             "our own volume in its place, spelled differently",
             labelled(
                 &none,
-                &mounted_own(&json!({"name": "azure-identity-token", "mountPath": "/run/./secrets/azure//tokens/"})),
+                &mounted_own(
+                    &json!({"name": "azure-identity-token", "mountPath": "/run/./secrets/azure//tokens/"}),
+                ),
             ),
             &[],
         ),
@@ -285,22 +341,6 @@ fn cases_of_specs() -> Vec<Case> {
                 spec
             }),
             &["AZWI007 container c of pod web keeps its own value of AZURE_FEDERATED_TOKEN_FILE"],
-        ),
-        case(
-            "pods that would be denied",
-            deployment(
-                &none,
-                &labelled(&json!({"azure.workload.identity/service-account-token-expiration": "1h"}), &none),
-            ),
-            &["AZWI012 pods of Deployment web would be denied: strconv.ParseInt: parsing \"1h\": invalid syntax"],
-        ),
-        case(
-            "a token endpoint that the layout cannot serve",
-            labelled(&json!({"azure.workload.identity/use-identity-binding": "true"}), &none),
-            &["AZWI013 token endpoint of pod web is not set up: it needs setting tokenVolume reserved or reserved-per-pod"],
-        )
-        .with_settings(
-            json!({"tokenEndpoint": {"annotationSuffix": "identity-binding", "audience": "api://x"}}),
         ),
     ]
 }
@@ -483,6 +523,12 @@ fn cases_of_keys() -> Vec<Case> {
             &["AZWI016 label azure.workload.identity/used of pod web is unknown; did you mean use?"],
         ),
         case(
+            "a part of a key's name",
+            labelled(&json!({"azure.workload.identity/expiration": "3600"}), &none),
+            &["AZWI016 annotation azure.workload.identity/expiration of pod web is unknown; did you mean \
+               service-account-token-expiration?"],
+        ),
+        case(
             "a suffix that is not configured",
             labelled(&json!({"azure.workload.identity/use-binding": "true"}), &none),
             &["AZWI016 annotation azure.workload.identity/use-binding of pod web is unknown; did you mean \
@@ -550,6 +596,30 @@ fn cases_of_workload_keys() -> Vec<Case> {
             ],
         ),
         case(
+            "the label of the workload object where only the service account's counts",
+            deployment(
+                &json!({"azure.workload.identity/use": "true"}),
+                &json!({"spec": {"serviceAccountName": "sa"}}),
+            ),
+            &[
+                "AZWI004 label azure.workload.identity/use of Deployment web has no effect; label its service account \
+                 team/sa",
+            ],
+        )
+        .with_lookup(found(&json!({})))
+        .with_settings(json!({"optIn": "serviceAccount"})),
+        case(
+            "keys of a job template",
+            json!({"kind": "CronJob", "metadata": {"name": "web"}, "spec": {"jobTemplate": {
+                "metadata": {"labels": {"azure.workload.identity/use": "true"}},
+                "spec": {"template": {"spec": {}}},
+            }}}),
+            &[
+                "AZWI004 label azure.workload.identity/use of job template of CronJob web has no effect; label its pod \
+                 template",
+            ],
+        ),
+        case(
             "a workload object that opts out",
             deployment(&json!({"azure.workload.identity/use": "false"}), &json!({"spec": {}})),
             &[],
@@ -569,6 +639,7 @@ fn cases_of_workload_keys() -> Vec<Case> {
 
 fn cases_without_client_id() -> Vec<Case> {
     let none = json!({});
+    let token_file = "/var/run/secrets/azure/tokens/azure-identity-token";
     vec![
         case(
             "a pod whose containers are all skipped",
@@ -596,6 +667,46 @@ fn cases_without_client_id() -> Vec<Case> {
         )
         .with_lookup(found(&json!({})))
         .with_settings(json!({"requireClientId": true})),
+        case(
+            "a pod that is mutated again, with a sidecar of another webhook",
+            labelled(
+                &json!({"azure.workload.identity/inject-proxy-sidecar": "true"}),
+                &json!({
+                    "containers": [
+                        {
+                            "name": "c",
+                            "env": [
+                                {"name": "AZURE_CLIENT_ID", "value": "x"},
+                                {"name": "AZURE_AUTHORITY_HOST", "value": "https://login.microsoftonline.com/"},
+                                {"name": "AZURE_FEDERATED_TOKEN_FILE", "value": token_file},
+                            ],
+                            "volumeMounts": [
+                                {"name": "azure-identity-token", "mountPath": "/var/run/secrets/azure/tokens"},
+                            ],
+                        },
+                        {"name": "istio-proxy"},
+                        {"name": "azwi-proxy"},
+                    ],
+                    "volumes": [{"name": "azure-identity-token", "projected": {"sources": [
+                        {"serviceAccountToken": {"path": "azure-identity-token", "audience": "api://AzureADTokenExchange"}},
+                    ]}}],
+                }),
+            ),
+            &[],
+        )
+        .with_lookup(found(&json!({})))
+        .with_settings(json!({"requireClientId": true})),
+        case(
+            "a container that brings no client id beside one that does",
+            labelled(
+                &json!({"azure.workload.identity/inject-proxy-sidecar": "true"}),
+                &json!({"containers": [
+                    {"name": "a", "env": [{"name": "AZURE_CLIENT_ID", "value": "x"}]}, {"name": "b"},
+                ]}),
+            ),
+            &["AZWI001 service account team/sa has no client-id annotation; AZURE_CLIENT_ID is not set"],
+        )
+        .with_lookup(found(&json!({}))),
     ]
 }
 
@@ -645,6 +756,7 @@ fn cases_of_windows() -> Vec<Case> {
         case("a build of Windows", selected_by("node.kubernetes.io/windows-build", "10.0.20348"), WARNING),
         case("any build of Windows", required(&[of_build("Exists")]), WARNING),
         case("no build of Windows", required(&[of_build("DoesNotExist")]), &[]),
+        case("a later build of Windows", required(&[of_build("Gt")]), WARNING),
         case("Windows on AKS", selected_by("kubernetes.azure.com/os-sku", "Windows2022"), WARNING),
         case("Linux on AKS", selected_by("kubernetes.azure.com/os-sku", "AzureLinux"), &[]),
         case("Windows on GKE", selected_by("cloud.google.com/gke-os-distribution", "windows_ltsc"), WARNING),
@@ -652,6 +764,21 @@ fn cases_of_windows() -> Vec<Case> {
             "options for Windows",
             pod(json!({"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}})),
             WARNING,
+        ),
+        case(
+            "options of a container for Windows",
+            pod(json!({"containers": [
+                {"name": "c", "securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}},
+            ]})),
+            WARNING,
+        ),
+        case(
+            "options for Windows beside a node selector for Linux",
+            pod(json!({
+                "nodeSelector": {"kubernetes.io/os": "linux"},
+                "securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}},
+            })),
+            &[],
         ),
         case(
             "no options for Windows",

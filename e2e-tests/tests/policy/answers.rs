@@ -153,7 +153,7 @@ fn a_pod_that_nobody_opted_in_is_not_judged_by_its_spec() {
 
 #[test]
 fn a_list_without_end_makes_no_answer_without_end() {
-    let names = "wab;".repeat(50_000);
+    let names = "wbe;".repeat(50_000);
     let pod = format!(
         r#"{{"metadata":{{"labels":{{"azure.workload.identity/use":"true"}},
             "annotations":{{"azure.workload.identity/skip-containers":"{names}"}}}},"spec":{{"serviceAccountName":"sa","containers":[{{"name":"web"}}]}}}}"#

@@ -11,7 +11,9 @@ use super::wishes::Wishes;
 use crate::config::{Config, OptIn, is_guid};
 use crate::names::{OPT_IN_LABEL, OPT_IN_VALUE};
 use crate::text::object_name;
-use crate::view::{Container, KeyKind, PodHead, PodSpec, ServiceAccount, ServiceAccountLookup, Workload};
+use crate::view::{
+    Container, KeyKind, PodHead, PodSpec, ServiceAccount, ServiceAccountLookup, Workload, prefixed_keys,
+};
 use crate::warning::Warning;
 
 /// Maximum number of skip-list names to compare with container names. Nobody makes more typing mistakes in one list.
@@ -65,25 +67,21 @@ pub(crate) fn of_workload(
     config: &Config,
     warnings: &mut Vec<Warning>,
 ) {
-    let keys = workload.prefixed_keys();
-    // Each is compared with all keys of the template, of which there may be thousands.
-    let own = keys.iter().take(MOST_WORKLOAD_KEYS).map(|(kind, key)| (*kind, &**key));
-    // Tools write the same keys to both.
-    let own = own.filter(|own| template.prefixed_keys().all(|key| key != *own));
-    if !is_opted_in
-        && config.opt_in.reads_pod_label()
-        && let Some((kind, _)) = own.clone().find(|(_, key)| *key == OPT_IN_LABEL)
-    {
-        warnings.push(Warning::label_on_workload_only(kind, &workload.subject));
-    }
     let account = format!("its service account {}", object_name(namespace, template.service_account_name()));
-    let place = Place {
-        holder: Holder::Workload,
-        subject: &workload.subject,
-        pod: "its pod template",
-        account: &account,
-    };
-    unread_keys::of_keys(own, place, config, warnings);
+    let pod = "its pod template";
+    for (subject, metadata) in &workload.layers {
+        let keys = prefixed_keys(*metadata);
+        // Each is compared with all keys of the template, of which there may be thousands.
+        let own = keys.iter().take(MOST_WORKLOAD_KEYS).map(|(kind, key)| (*kind, &**key));
+        // Tools write the same keys to both.
+        let own = own.filter(|own| template.prefixed_keys().all(|key| key != *own));
+        if let Some((kind, _)) = own.clone().find(|(_, key)| *key == OPT_IN_LABEL).filter(|_| !is_opted_in) {
+            let place = if config.opt_in.reads_pod_label() { pod } else { &*account };
+            warnings.push(Warning::label_on_workload_only(kind, subject, place));
+        }
+        let place = Place { holder: Holder::Workload, subject, pod, account: &account };
+        unread_keys::of_keys(own, place, config, warnings);
+    }
 }
 
 /// For a pod that its service account does not opt in: signs that it was meant to be, or that the account was
@@ -134,11 +132,14 @@ pub(crate) fn of_plan(
     let account_name = object_name(identity.namespace, identity.name);
     of_account_keys(subject, &account_name, identity.account, config, &mut warnings);
     of_skip_list(subject, &wishes.skip_list, &mut warnings);
-    let mount_points = MountPoints::new(&spec.volumes, &equipment.volume.mount_path);
+    let TokenVolume { mount_path, token_file, .. } = equipment.volume;
+    let mount_points = MountPoints::new(&spec.volumes, mount_path, token_file);
     for container in &equipment.containers {
-        of_container(container.view, subject, equipment, &mount_points, &mut warnings);
+        of_container(container.view, subject, spec, equipment, &mount_points, &mut warnings);
     }
-    of_volume(subject, spec, equipment.volume, config, &mut warnings);
+    if !equipment.containers.is_empty() || wishes.proxy.is_some() {
+        of_volume(subject, spec, equipment.volume, config, &mut warnings);
+    }
     if wishes.proxy.is_some() && spec.is_windows() {
         warnings.push(Warning::proxy_on_windows(subject));
     }
@@ -194,7 +195,7 @@ fn warn(warning: impl FnOnce() -> Warning, warnings: &mut Vec<Warning>) {
 /// later webhook adds.
 fn of_skip_list(subject: &str, skip_list: &SkipList<'_>, warnings: &mut Vec<Warning>) {
     for name in skip_list.unknown_names().take(MOST_COMPARED) {
-        if let Some(meant) = meant(name, skip_list.containers()) {
+        if let Some(meant) = meant(name, skip_list.others()) {
             warn(|| Warning::skipped_container_unknown(subject, name, meant), warnings);
         }
     }
@@ -203,6 +204,7 @@ fn of_skip_list(subject: &str, skip_list: &SkipList<'_>, warnings: &mut Vec<Warn
 fn of_container(
     container: &Container<'_>,
     subject: &str,
+    spec: &PodSpec<'_>,
     equipment: &Equipment<'_, '_>,
     mount_points: &MountPoints<'_>,
     warnings: &mut Vec<Warning>,
@@ -214,7 +216,7 @@ fn of_container(
             warn(|| Warning::variable_kept(subject, &container.name, name), warnings);
         }
     }
-    if volume.is_mounted_elsewhere_in(container) {
+    if volume.is_mounted_elsewhere_in(container, &spec.volumes) {
         warn(
             || {
                 let (name, path) = (&volume.name, &volume.mount_path);
@@ -223,11 +225,11 @@ fn of_container(
             warnings,
         );
     }
-    let obstacle = mount_points.obstacle(container, &volume.name, |mount| {
-        warn(|| Warning::mount_path_occupied(subject, &container.name, &mount.volume()), warnings);
-    });
-    if let Some(mount) = obstacle {
-        let (volume, path) = (mount.volume(), mount.path());
-        warn(|| Warning::mount_point_cannot_be_made(subject, &container.name, &volume, &path), warnings);
+    if !volume.is_at_mount_path_in(container) {
+        return;
     }
+    mount_points.check(container, &volume.name, |conflict, mount| {
+        let (other, path) = (mount.volume(), mount.path());
+        warn(|| Warning::mount_conflict(subject, &container.name, conflict, &other, &path), warnings);
+    });
 }

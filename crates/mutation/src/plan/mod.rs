@@ -22,6 +22,7 @@ use equipment::Equipment;
 use equipped::equipped_containers;
 pub(crate) use expiration::token_expiration;
 pub(crate) use identity::NamedServiceAccount;
+pub(crate) use mount_points::Conflict;
 use token_volume::{TokenSources, TokenVolume};
 use wishes::Wishes;
 
@@ -74,7 +75,7 @@ pub(crate) fn plan(
         containers: equipped_containers(&spec, &wishes.skip_list),
     };
     if !equipment.containers.is_empty() || wishes.proxy.is_some() {
-        volume.check_own(&spec.volumes)?;
+        volume.check_own(&spec.volumes, &equipment.containers, wishes.proxy.is_some())?;
     }
     let patch = patch(pod, &spec, config, &wishes, &equipment)?;
     let warnings = advice::of_plan(subject, identity, &spec, &wishes, &equipment, config);

@@ -1,4 +1,5 @@
-//! Mounts that conflict with the token's: at the same path, or above it if the runtime cannot create its folder there.
+//! Mounts that conflict with the token's: at the same path, above it if the runtime cannot create its folder there, or
+//! below it, where it cannot create any.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BinaryHeap;
@@ -9,8 +10,10 @@ use crate::view::{Container, Mount, Volume};
 /// The volumes of a pod, asked whether the token's mount point can be created in them.
 #[derive(Debug)]
 pub(crate) struct MountPoints<'a> {
-    /// Where the token is mounted, canonical.
+    /// Where the token's volume is mounted, canonical.
     path: String,
+    /// Path of the token itself, canonical.
+    token_file: String,
     volumes: &'a [Volume<'a>],
     /// Sorted by name when it is first needed, which is rarely.
     by_name: OnceCell<Vec<(&'a str, Content)>>,
@@ -24,38 +27,54 @@ struct Content {
     folders: u64,
 }
 
+/// How another mount conflicts with the token's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    /// It hides the token, or the token hides it.
+    SamePlace,
+    /// It contains the token's mount path, and no mount point can be created in it.
+    NoMountPoint,
+    /// Its own mount point would have to be created in the token's volume, which is read-only.
+    Below,
+}
+
 impl<'a> MountPoints<'a> {
-    /// `path` is where the token is mounted.
-    pub(crate) fn new(volumes: &'a [Volume<'a>], path: &str) -> Self {
-        Self { path: canonical(path), volumes, by_name: OnceCell::new() }
+    /// `path` is where the token's volume is mounted.
+    pub(crate) fn new(volumes: &'a [Volume<'a>], path: &str, token_file: &str) -> Self {
+        Self { path: canonical(path), token_file: canonical(token_file), volumes, by_name: OnceCell::new() }
     }
 
-    /// Returns the mount that contains the token's path, if no mount point can be created in it. `occupied` gets the mounts
-    /// at the path itself. Mounts of `own` are ignored.
-    pub(crate) fn obstacle<'c>(
+    /// Calls `conflict` with each mount that conflicts with the token's. Mounts of `own` are ignored.
+    pub(crate) fn check<'c>(
         &self,
         container: &Container<'c>,
         own: &str,
-        mut occupied: impl FnMut(&Mount<'c>),
-    ) -> Option<Mount<'c>> {
+        mut conflict: impl FnMut(Conflict, &Mount<'c>),
+    ) {
         // The number of slashes in a canonical path is that of its segments.
         let mut deepest: Option<(usize, Mount<'c>)> = None;
         for mount in container.volume_mounts() {
             let other = canonical(&mount.path());
-            let Some(rest) = self.path.strip_prefix(&*other).filter(|_| !mount.is_of(own)) else { continue };
+            if mount.is_of(own) {
+                continue;
+            }
             let depth = other.matches('/').count();
-            let is_deeper = deepest.as_ref().is_none_or(|(deepest, _)| depth > *deepest);
-            if rest.is_empty() {
-                occupied(&mount);
-            } else if rest.starts_with('/') && is_deeper {
+            if is_at_or_below(&other, &self.path) {
+                let is_same = other == self.path || is_at_or_below(&self.token_file, &other);
+                conflict(if is_same { Conflict::SamePlace } else { Conflict::Below }, &mount);
+            } else if is_at_or_below(&self.path, &other)
+                && deepest.as_ref().is_none_or(|(deepest, _)| depth > *deepest)
+            {
                 deepest = Some((depth, mount));
             }
         }
-        let (depth, mount) = deepest?;
+        let Some((depth, mount)) = deepest else { return };
         let content = self.content(&mount.volume());
         let has_folder = content.is_some_and(|content| content.folders >> depth & 1 == 1);
         let is_read_only = mount.is_read_only() || content.is_some_and(|content| content.is_read_only);
-        (is_read_only && !has_folder).then_some(mount)
+        if is_read_only && !has_folder {
+            conflict(Conflict::NoMountPoint, &mount);
+        }
     }
 
     fn content(&self, volume: &str) -> Option<Content> {
@@ -87,6 +106,11 @@ fn folders(volume: &Volume<'_>, path: &str) -> u64 {
         }
     });
     folders.get()
+}
+
+/// Whether a canonical path is `folder` or in it.
+fn is_at_or_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The cleaned path as most images have it: in them `/var/run` is a link to `/run`.

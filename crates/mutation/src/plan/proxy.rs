@@ -1,9 +1,7 @@
 //! The proxy sidecar, for programs that support only the instance metadata service.
 
-use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, ExecAction, Lifecycle, LifecycleHandler, SecurityContext,
-    VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Capabilities, ContainerPort, EnvVar, ExecAction, VolumeMount};
+use serde::Serialize;
 
 use super::environment::variable;
 use super::go_int::parse_int;
@@ -15,6 +13,57 @@ use crate::view::{PodHead, PodSpec};
 use azwi_json::with_member;
 
 const DEFAULT_PORT: i32 = 8000;
+
+/// The parts of a `Container` that are injected. The API's own type would pull the serialisation of all others, such as
+/// probes, into the wasm.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyContainer<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    env: Vec<EnvVar>,
+    image: &'a str,
+    image_pull_policy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifecycle: Option<Lifecycle>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<[ContainerPort; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_policy: Option<&'a str>,
+    security_context: SecurityContext,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    volume_mounts: Vec<VolumeMount>,
+}
+
+/// See [`ProxyContainer`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifecycle {
+    post_start: PostStart,
+}
+
+/// See [`ProxyContainer`].
+#[derive(Debug, Serialize)]
+struct PostStart {
+    exec: ExecAction,
+}
+
+/// See [`ProxyContainer`].
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SecurityContext {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_privilege_escalation: Option<bool>,
+    capabilities: Capabilities,
+    privileged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_only_root_filesystem: Option<bool>,
+    run_as_non_root: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_user: Option<i64>,
+}
 
 /// A pod's request for the proxy sidecar.
 #[derive(Debug)]
@@ -56,70 +105,65 @@ impl ProxyRequest {
         insert(List::Containers, spec.containers.is_empty(), first, None, patch);
     }
 
-    fn sidecar(
+    fn sidecar<'a>(
         &self,
-        config: &ProxyConfig,
+        config: &'a ProxyConfig,
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
-    ) -> Container {
-        let (env, mounts) = equip(PROXY_CONTAINER);
+    ) -> ProxyContainer<'a> {
+        let (env, volume_mounts) = equip(PROXY_CONTAINER);
         let port = format!("--proxy-port={}", self.port);
         let log_level = format!("--log-level={}", config.log_level.word());
         let probe = vec!["/proxy".to_owned(), port.clone(), "--probe".to_owned(), log_level.clone()];
-        Container {
-            name: PROXY_CONTAINER.to_owned(),
-            image: Some(config.image.clone()),
-            image_pull_policy: Some("IfNotPresent".to_owned()),
-            args: Some(vec![port, log_level]),
-            ports: Some(vec![ContainerPort { container_port: self.port, ..ContainerPort::default() }]),
+        ProxyContainer {
+            name: PROXY_CONTAINER,
+            image: &config.image,
+            image_pull_policy: "IfNotPresent",
+            args: vec![port, log_level],
+            ports: Some([ContainerPort { container_port: self.port, ..ContainerPort::default() }]),
             lifecycle: Some(Lifecycle {
-                post_start: Some(LifecycleHandler {
-                    exec: Some(ExecAction { command: Some(probe) }),
-                    ..LifecycleHandler::default()
-                }),
-                ..Lifecycle::default()
+                post_start: PostStart { exec: ExecAction { command: Some(probe) } },
             }),
-            security_context: Some(SecurityContext {
+            security_context: SecurityContext {
                 allow_privilege_escalation: Some(false),
-                capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-                privileged: Some(false),
+                capabilities: Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) },
+                privileged: false,
                 read_only_root_filesystem: Some(true),
-                run_as_non_root: Some(true),
-                ..SecurityContext::default()
-            }),
-            restart_policy: config.native_sidecar.then(|| "Always".to_owned()),
-            env: some(env),
-            volume_mounts: some(mounts),
-            ..Container::default()
+                run_as_non_root: true,
+                run_as_user: None,
+            },
+            restart_policy: config.native_sidecar.then_some("Always"),
+            env,
+            volume_mounts,
         }
     }
 
-    fn init(
+    fn init<'a>(
         &self,
-        config: &ProxyConfig,
+        config: &'a ProxyConfig,
         equip: impl Fn(&str) -> (Vec<EnvVar>, Vec<VolumeMount>),
-    ) -> Container {
-        let (mut env, mounts) = equip(PROXY_INIT_CONTAINER);
+    ) -> ProxyContainer<'a> {
+        let (mut env, volume_mounts) = equip(PROXY_INIT_CONTAINER);
         // A privileged container has all of them; upstream lists the one without which its command would fail.
         let capabilities: &[&str] =
             if config.init_privileged { &["NET_ADMIN"] } else { &["NET_ADMIN", "NET_RAW"] };
         env.insert(0, variable("PROXY_PORT", &self.port.to_string()));
-        Container {
-            name: PROXY_INIT_CONTAINER.to_owned(),
-            image: Some(config.init_image.clone()),
-            image_pull_policy: Some("IfNotPresent".to_owned()),
-            security_context: Some(SecurityContext {
-                capabilities: Some(Capabilities {
+        ProxyContainer {
+            name: PROXY_INIT_CONTAINER,
+            image: &config.init_image,
+            image_pull_policy: "IfNotPresent",
+            security_context: SecurityContext {
+                capabilities: Capabilities {
                     add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
                     drop: Some(vec!["ALL".to_owned()]),
-                }),
-                privileged: Some(config.init_privileged),
-                run_as_non_root: Some(false),
+                },
+                privileged: config.init_privileged,
+                run_as_non_root: false,
                 run_as_user: Some(0),
                 ..SecurityContext::default()
-            }),
-            env: Some(env),
-            volume_mounts: some(mounts),
-            ..Container::default()
+            },
+            env,
+            volume_mounts,
+            ..ProxyContainer::default()
         }
     }
 }
@@ -134,12 +178,8 @@ fn port(annotation: &str) -> Result<i32, Denial> {
     })
 }
 
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
-}
-
 /// The JSON text of a container, with the resources that are set for it.
-fn with_resources(container: &Container, resources: Option<&Resources>) -> Fragment {
+fn with_resources(container: &ProxyContainer<'_>, resources: Option<&Resources>) -> Fragment {
     let container = fragment(container);
     match resources {
         Some(Resources(resources)) => with_member(container.to_string(), "resources", resources).into(),

@@ -50,8 +50,9 @@ impl<'a> SkipList<'a> {
         names.filter(|name| !name.is_empty() && self.find(name).is_none())
     }
 
-    pub(crate) fn containers(&self) -> impl Iterator<Item = &'a str> {
-        self.containers.iter().map(|(name, _)| *name)
+    /// The containers that the annotation does not name.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &'a str> {
+        self.containers.iter().filter(|(_, is_skipped)| !is_skipped).map(|(name, _)| *name)
     }
 
     fn find(&self, container: &str) -> Option<bool> {

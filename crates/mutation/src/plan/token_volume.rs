@@ -108,14 +108,21 @@ impl TokenVolume {
         volumes.iter().find(|volume| volume.name == self.name).filter(|_| self.has_fixed_name())
     }
 
-    /// Checks that the pod's own volume with this name, if there is one, can contain the token.
+    /// Checks that the pod's own volume with this name, if there is one, can contain the token, or that no container needs
+    /// it for that.
     ///
     /// # Errors
     /// A denial that names the volume and the fix: the API server would reject a pod with two volumes of this name, and
-    /// with only this one no container would find a token.
-    pub(crate) fn check_own(&self, volumes: &[Volume<'_>]) -> Result<(), Denial> {
+    /// with only this one a container would find no token.
+    pub(crate) fn check_own(
+        &self,
+        volumes: &[Volume<'_>],
+        containers: &[Equipped<'_, '_>],
+        has_proxy: bool,
+    ) -> Result<(), Denial> {
         let Some(own) = self.own(volumes) else { return Ok(()) };
-        if own.holds(FIXED_TOKEN_PATH) != Holds::No {
+        let all_find = || containers.iter().all(|container| self.is_found_by(container.view, own));
+        if own.holds(FIXED_TOKEN_PATH) != Holds::No || (!has_proxy && all_find()) {
             return Ok(());
         }
         Err(Denial::invalid(format!(
@@ -156,17 +163,32 @@ impl TokenVolume {
         mount.is_some_and(|mount| mount.is_plain_read_only_at(&self.mount_path))
     }
 
-    /// Whether the container mounts the pod's own volume with this name in a way that does not work: the token is not
-    /// where the variable points, or `subPath` keeps it from being renewed.
-    pub(crate) fn is_mounted_elsewhere_in(&self, container: &Container<'_>) -> bool {
-        if !self.has_fixed_name() {
-            return false;
-        }
-        let mut mounts = container.volume_mounts().filter(|mount| mount.is_of(&self.name)).peekable();
+    /// Whether the container finds a token without our mount: it brings a path of its own, or mounts the pod's own volume
+    /// so that a file may be where the variable points. Not by `subPath`, which keeps it from being renewed.
+    fn is_found_by(&self, container: &Container<'_>, own: &Volume<'_>) -> bool {
         let brings_path = |variable: Variable<'_>| variable.is_named(TOKEN_FILE_ENV) && variable.has_value();
-        mounts.peek().is_some()
-            && !mounts.any(|mount| canonical(&mount.path()) == self.mount_path && !mount.is_part())
-            && !container.env().any(brings_path)
+        let mut mounts = container.volume_mounts().filter(|mount| mount.is_of(&self.name));
+        container.env().any(brings_path)
+            || mounts.any(|mount| {
+                let file = self.token_file.strip_prefix(&canonical(&mount.path()));
+                let file = file.and_then(|file| file.strip_prefix('/')).filter(|_| !mount.is_part());
+                file.is_some_and(|file| own.holds(file) != Holds::No)
+            })
+    }
+
+    /// Whether the container mounts the pod's own volume with this name in a way that does not work.
+    pub(crate) fn is_mounted_elsewhere_in(&self, container: &Container<'_>, volumes: &[Volume<'_>]) -> bool {
+        let is_mounted = || container.volume_mounts().any(|mount| mount.is_of(&self.name));
+        self.own(volumes).is_some_and(|own| is_mounted() && !self.is_found_by(container, own))
+    }
+
+    /// Whether the container has the volume at the usual path after the mutation. A mount of the pod's own volume at
+    /// another path stays.
+    pub(crate) fn is_at_mount_path_in(&self, container: &Container<'_>) -> bool {
+        let mut mounts = container.volume_mounts().filter(|mount| mount.is_of(&self.name)).peekable();
+        !self.has_fixed_name()
+            || mounts.peek().is_none()
+            || mounts.any(|mount| canonical(&mount.path()) == self.mount_path)
     }
 
     /// Adds the volume to the pod, or corrects an earlier one. `containers` are those that get the mount.
@@ -249,6 +271,11 @@ fn earlier_mount_path(container: &Container<'_>, volume: &str) -> Option<String>
     let mounts = container.volume_mounts().filter(|mount| mount.is_of(volume));
     let mut paths = mounts.map(|mount| mount.path());
     paths.find(|path| is_reserved_mount_path(path) && is_named(path)).map(Cow::into_owned)
+}
+
+/// Whether a volume has a name that this software and upstream give to token volumes.
+pub(crate) fn is_token_volume(name: &str) -> bool {
+    name == FIXED_NAME || name.starts_with(RESERVED_PREFIX)
 }
 
 /// Whether this software and upstream mount token volumes at this path.

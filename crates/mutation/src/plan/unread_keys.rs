@@ -59,7 +59,7 @@ fn of_key(kind: KeyKind, key: &str, place: Place<'_>, config: &Config) -> Option
     let endpoint = config.token_endpoint.as_ref().map(|endpoint| (&*endpoint.annotation, Some(Holder::Pod)));
     let mut annotations = ANNOTATIONS.into_iter().chain(endpoint);
     let Place { holder, subject, pod, account } = place;
-    let name = key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key);
+    let name = without_prefix(key);
     match annotations.clone().find(|(known, _)| *known == key) {
         Some((_, Some(Holder::ServiceAccount))) if holder != Holder::ServiceAccount => {
             Some(Warning::annotation_elsewhere(kind, name, subject, account))
@@ -77,14 +77,21 @@ fn of_key(kind: KeyKind, key: &str, place: Place<'_>, config: &Config) -> Option
         }
         None => {
             // Nobody means a known key by one that is longer than keys may be, and comparing takes time by its length.
-            let longest = ANNOTATION_PREFIX.len() + LONGEST_KEY_NAME;
-            let key = key.get(..key.floor_char_boundary(longest)).unwrap_or(key);
+            let name = name.get(..name.floor_char_boundary(LONGEST_KEY_NAME)).unwrap_or(name);
             let known = match endpoint {
-                Some((endpoint, _)) if key.starts_with(TOKEN_ENDPOINT_ANNOTATION_PREFIX) => endpoint,
-                _ => closest(key, annotations.by_ref().map(|(known, _)| known).chain([OPT_IN_LABEL])),
+                Some((endpoint, _)) if key.starts_with(TOKEN_ENDPOINT_ANNOTATION_PREFIX) => {
+                    without_prefix(endpoint)
+                }
+                _ => {
+                    let known = annotations.by_ref().map(|(known, _)| known).chain([OPT_IN_LABEL]);
+                    closest(name, known.map(without_prefix))
+                }
             };
-            let known = known.strip_prefix(ANNOTATION_PREFIX).unwrap_or(known);
             Some(Warning::unknown_key(kind, key, subject, known))
         }
     }
+}
+
+fn without_prefix(key: &str) -> &str {
+    key.strip_prefix(ANNOTATION_PREFIX).unwrap_or(key)
 }

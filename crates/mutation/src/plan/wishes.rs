@@ -4,12 +4,13 @@ use super::expiration::token_expiration;
 use super::identity::NamedServiceAccount;
 use super::proxy::ProxyRequest;
 use super::skip_list::SkipList;
+use super::token_volume::is_token_volume;
 use crate::bounds::{LONGEST_IDENTITY, LONGEST_POD_NAME};
 use crate::config::{Config, TokenEndpointConfig, TokenVolumeLayout};
 use crate::denial::Denial;
 use crate::names::{
-    CLIENT_ID_ENV, PROXY_CONTAINER, PROXY_INIT_CONTAINER, SKIP_CONTAINERS_ANNOTATION,
-    TOKEN_EXPIRATION_ANNOTATION,
+    AUTHORITY_HOST_ENV, CLIENT_ID_ENV, PROXY_CONTAINERS, SKIP_CONTAINERS_ANNOTATION,
+    TOKEN_EXPIRATION_ANNOTATION, TOKEN_FILE_ENV,
 };
 use crate::text::object_name;
 use crate::view::{Container, PodHead, PodSpec};
@@ -48,7 +49,7 @@ impl<'a> Wishes<'a> {
             config.token_expiration_seconds,
         )?;
         let own = spec.init_containers.iter().chain(&spec.containers).map(|container| &*container.name);
-        let injected = proxy.iter().flat_map(|_| [PROXY_CONTAINER, PROXY_INIT_CONTAINER]);
+        let injected = proxy.iter().flat_map(|_| PROXY_CONTAINERS);
         let skip_list = SkipList::new(pod.annotation(SKIP_CONTAINERS_ANNOTATION), own.chain(injected));
         let needs_client_id = account.client_id().is_empty() && !bring_client_ids(spec, &skip_list);
         if config.require_client_id && needs_client_id {
@@ -77,14 +78,29 @@ fn token_endpoint<'c>(pod: &PodHead<'_>, config: &'c Config) -> Option<&'c Token
     pod.annotation(&endpoint.annotation)?.eq_ignore_ascii_case("true").then_some(endpoint)
 }
 
-/// Whether every container is skipped or brings its own client id. Programs with several identities choose by
-/// themselves.
+/// Whether every container of the pod's author is skipped or brings its own client id. Programs with several identities
+/// choose by themselves.
+///
+/// A pod that is mutated again may have containers that were added since. It was admitted without them, so they do not
+/// count.
 fn bring_client_ids(spec: &PodSpec<'_>, skip_list: &SkipList<'_>) -> bool {
-    let brings_one = |container: &Container<'_>| {
-        container.env().any(|variable| variable.is_named(CLIENT_ID_ENV) && variable.has_value())
+    let has = |container: &Container<'_>, name| {
+        container.env().any(|variable| variable.is_named(name) && variable.has_value())
     };
-    let mut all = spec.init_containers.iter().chain(&spec.containers).peekable();
-    all.peek().is_some() && all.all(|container| skip_list.contains(&container.name) || brings_one(container))
+    let of_author = |container: &&Container<'_>| !PROXY_CONTAINERS.contains(&&*container.name);
+    let of_author = || spec.init_containers.iter().chain(&spec.containers).filter(of_author);
+    let is_equipped = |container: &Container<'_>| {
+        has(container, TOKEN_FILE_ENV)
+            && has(container, AUTHORITY_HOST_ENV)
+            && container.volume_mounts().any(|mount| is_token_volume(&mount.volume()))
+    };
+    let is_second_time = of_author().any(is_equipped);
+    of_author().next().is_some()
+        && of_author().all(|container| {
+            skip_list.contains(&container.name)
+                || has(container, CLIENT_ID_ENV)
+                || (is_second_time && !is_equipped(container))
+        })
 }
 
 /// Limits the texts that are repeated for every container, or hashed.

@@ -16,5 +16,5 @@ pub use request::AdmissionRequest;
 pub use service_account::{ServiceAccount, ServiceAccountLookup};
 pub(crate) use spec::{Container, Mount, PodSpec, SPEC, Variable, index_spec};
 pub(crate) use volume::{Holds, Projection, Volume};
-pub(crate) use workload::Workload;
 pub use workload::pod_template_path;
+pub(crate) use workload::{Workload, prefixed_keys};

@@ -34,7 +34,10 @@ static OBJECT: Shape = Shape::Object(&[
             ("serviceAccountName", &Shape::Leaf),
             ("serviceAccount", &Shape::Leaf),
             ("template", &POD),
-            ("jobTemplate", &Shape::Object(&[("spec", &Shape::Object(&[("template", &POD)]))])),
+            (
+                "jobTemplate",
+                &Shape::Object(&[("metadata", &METADATA), ("spec", &Shape::Object(&[("template", &POD)]))]),
+            ),
         ]),
     ),
 ]);

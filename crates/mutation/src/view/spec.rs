@@ -29,6 +29,7 @@ pub(crate) static SPEC: Shape = Shape::Object(&[
 
 static CONTAINER: Shape = Shape::Object(&[
     ("name", &Shape::Leaf),
+    ("securityContext", &windows::SECURITY_CONTEXT),
     ("env", &Shape::List(&VARIABLE)),
     ("volumeMounts", &Shape::List(&MOUNT)),
 ]);
@@ -133,7 +134,7 @@ impl<'a> PodSpec<'a> {
         })
     }
 
-    /// Whether the pod runs on Windows according to its OS, node selector, node affinity or security context.
+    /// Whether the pod runs on Windows according to its OS, node selector, node affinity or security contexts.
     pub(crate) fn is_windows(&self) -> bool {
         self.os_name == windows::NAME || self.value.is_some_and(windows::is_implied_by)
     }
@@ -240,10 +241,16 @@ impl<'a> Variable<'a> {
         self.has_source || self.literal.is_some_and(|literal| !literal.is_text(""))
     }
 
-    /// Whether the variable has a different literal value.
+    /// Whether the variable has a different literal value; not if only the case of letters or the last slash differs,
+    /// because ids and URLs with them are the same.
     pub(crate) fn has_other_value_than(&self, value: &str) -> bool {
-        !self.has_source && !self.literal.map_or(value.is_empty(), |literal| literal.is_text(value))
+        let own = self.short_value();
+        own.is_some_and(|own| !without_slash(&own).eq_ignore_ascii_case(without_slash(value)))
     }
+}
+
+fn without_slash(value: &str) -> &str {
+    value.strip_suffix('/').unwrap_or(value)
 }
 
 impl<'a> Mount<'a> {
@@ -252,7 +259,9 @@ impl<'a> Mount<'a> {
             volume: mount.get("name").map(JsonValue::string).transpose()?,
             path: mount.get("mountPath").map(JsonValue::string).transpose()?,
             read_only: mount.optional_flag("readOnly")?.unwrap_or(false),
-            is_part: ["subPath", "subPathExpr"].iter().any(|key| mount.get(key).is_some()),
+            is_part: ["subPath", "subPathExpr"]
+                .iter()
+                .any(|key| mount.get(key).is_some_and(|path| !path.is_text(""))),
             is_propagated: mount.get("mountPropagation").is_some(),
         })
     }

@@ -8,7 +8,7 @@ use super::room::{Room, take_room};
 use crate::text::clean_path;
 
 /// The name, and the types of volumes that are told apart.
-const KNOWN_FIELDS: [&str; 24] = [
+const KNOWN_FIELDS: [&str; 26] = [
     "name",
     "projected",
     "secret",
@@ -33,6 +33,8 @@ const KNOWN_FIELDS: [&str; 24] = [
     "portworxVolume",
     "quobyte",
     "rbd",
+    "scaleIO",
+    "storageos",
 ];
 
 pub(super) static VOLUME: Shape = Shape::OpenObject(&[
@@ -60,6 +62,8 @@ pub(super) static VOLUME: Shape = Shape::OpenObject(&[
     ("portworxVolume", &READ_ONLY),
     ("quobyte", &READ_ONLY),
     ("rbd", &READ_ONLY),
+    ("scaleIO", &READ_ONLY),
+    ("storageos", &READ_ONLY),
 ]);
 
 static SOURCE: Shape = Shape::OpenObject(&[

@@ -39,9 +39,12 @@ static TERMS: Shape = Shape::Object(&[(
     ])),
 )]);
 
-/// Whether a spec's node selector, node affinity or security context is for Windows.
+/// Whether a spec's node selector, node affinity or security contexts are for Windows.
 pub(super) fn is_implied_by(spec: JsonValue<'_>) -> bool {
-    selects_windows(spec) || requires_windows(spec) || has_windows_options(spec)
+    selects_windows(spec)
+        || requires_windows(spec)
+        // Charts for both systems set the options always.
+        || (has_windows_options(spec) && !selects_linux(spec))
 }
 
 /// Node labels that show Windows. The first two hold the system's name, the next two begin with it, and the last exists
@@ -67,10 +70,20 @@ fn selects_windows(spec: JsonValue<'_>) -> bool {
     NODE_LABELS.into_iter().any(|label| selector.get(label).is_some_and(|value| is_of_windows(label, value)))
 }
 
-/// Nobody sets these options for another system; with `spec.os`, the API server rejects them.
+fn selects_linux(spec: JsonValue<'_>) -> bool {
+    let Some(selector) = spec.get("nodeSelector") else { return false };
+    [OS_NODE_LABEL, OLD_OS_NODE_LABEL]
+        .into_iter()
+        .any(|label| selector.get(label).is_some_and(|value| value.is_text("linux")))
+}
+
+/// Whether the pod or a container has options for Windows; with another `spec.os`, the API server rejects them.
 fn has_windows_options(spec: JsonValue<'_>) -> bool {
-    let options = spec.get("securityContext").and_then(|context| context.get("windowsOptions"));
-    options.is_some_and(|options| options.has_others_than(&[]))
+    let containers = ["containers", "initContainers"].into_iter().filter_map(|key| spec.get(key));
+    containers.flat_map(JsonValue::elements).chain([spec]).any(|holder| {
+        let options = holder.get("securityContext").and_then(|context| context.get("windowsOptions"));
+        options.is_some_and(|options| options.has_others_than(&[]))
+    })
 }
 
 /// Whether each of the terms, any of which is enough for a node, allows only Windows. The API server handles values of
@@ -107,6 +120,6 @@ fn leaves_windows(expression: JsonValue<'_>) -> bool {
     } else if is_operator("NotIn") {
         matches!(label, OS_NODE_LABEL | OLD_OS_NODE_LABEL) && values().any(|value| value.is_text("linux"))
     } else {
-        label == WINDOWS_BUILD_NODE_LABEL && is_operator("Exists")
+        label == WINDOWS_BUILD_NODE_LABEL && ["Exists", "Gt", "Lt"].into_iter().any(is_operator)
     }
 }

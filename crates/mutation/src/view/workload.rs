@@ -22,14 +22,14 @@ pub fn pod_template_path(group: &str, kind: &str) -> Option<&'static str> {
 /// A workload object and its pod template.
 #[derive(Debug)]
 pub(crate) struct Workload<'a> {
-    /// The object in a message, for example `Deployment web`.
-    pub subject: String,
     /// Its pods in a message, for example `pods of Deployment web`.
     pub pods: String,
     /// Path of the pod template, for a message.
     pub template_path: &'static str,
     pub template: JsonValue<'a>,
-    metadata: JsonValue<'a>,
+    /// The objects around the pod template with their metadata, outermost first, as named in a message. A `CronJob` has a
+    /// job template too.
+    pub layers: Vec<(String, JsonValue<'a>)>,
 }
 
 impl<'a> Workload<'a> {
@@ -43,18 +43,23 @@ impl<'a> Workload<'a> {
         let text = |key| metadata.get(key).and_then(|value| value.short_text().ok());
         let name = text("name").or_else(|| text("generateName")).unwrap_or_default();
         let subject = format!("{} {}", request.kind, printable(&name, 63));
-        Some(Self { pods: format!("pods of {subject}"), subject, template_path: path, template, metadata })
+        let pods = format!("pods of {subject}");
+        let job_template = object.get("spec").and_then(|spec| spec.get("jobTemplate")?.get("metadata"));
+        let job_template = job_template.map(|metadata| (format!("job template of {subject}"), metadata));
+        let mut layers = vec![(subject, metadata)];
+        layers.extend(job_template);
+        Some(Self { pods, template_path: path, template, layers })
     }
+}
 
-    /// Labels and annotations of the object itself with the project's prefix, unless the API server will reject it. Not
-    /// the opt-in label `"false"`: opting out is no mistake.
-    pub(crate) fn prefixed_keys(&self) -> Vec<(KeyKind, Cow<'a, str>)> {
-        let mut keys = Vec::new();
-        for (kind, field) in [(KeyKind::Label, "labels"), (KeyKind::Annotation, "annotations")] {
-            let entries = PrefixedEntries::read(self.metadata, field).unwrap_or_default();
-            let entries = entries.into_iter().filter(|(key, value)| key != OPT_IN_LABEL || value != "false");
-            keys.extend(entries.map(|(key, _)| (kind, key)));
-        }
-        keys
+/// Labels and annotations with the project's prefix, unless the API server will reject them. Not the opt-in label
+/// `"false"`: opting out is no mistake.
+pub(crate) fn prefixed_keys(metadata: JsonValue<'_>) -> Vec<(KeyKind, Cow<'_, str>)> {
+    let mut keys = Vec::new();
+    for (kind, field) in [(KeyKind::Label, "labels"), (KeyKind::Annotation, "annotations")] {
+        let entries = PrefixedEntries::read(metadata, field).unwrap_or_default();
+        let entries = entries.into_iter().filter(|(key, value)| key != OPT_IN_LABEL || value != "false");
+        keys.extend(entries.map(|(key, _)| (kind, key)));
     }
+    keys
 }
