@@ -167,6 +167,21 @@ pod_template() { objects 1.35.0 "$@" | jq -c '.[] | select(.kind == "Deployment"
   [ "$(budget --set podDisruptionBudget.minAvailable=1)" = '{"minAvailable":1,"maxUnavailable":null}' ]
 }
 
+@test "null turns off what can be turned off" {
+  local value kinds
+  for value in podDisruptionBudget autoscaling resourceQuota networkPolicy serviceMonitor; do
+    kinds=$(objects 1.35.0 --set "$value=null" | jq -c '[.[].kind] | map(select(IN("PodDisruptionBudget", "ResourceQuota", "Deployment")))')
+    case $value in
+      podDisruptionBudget) [ "$kinds" = '["ResourceQuota","Deployment"]' ] ;;
+      resourceQuota) [ "$kinds" = '["PodDisruptionBudget","Deployment"]' ] ;;
+      *) [ "$kinds" = '["ResourceQuota","PodDisruptionBudget","Deployment"]' ] ;;
+    esac
+  done
+  [ "$(objects 1.35.0 --set priorityClassName=null | jq '[.[] | select(.kind == "ResourceQuota" or .spec.template.spec.priorityClassName?)] | length')" = 0 ]
+  pod_template --set hostNetwork=null | jq -e '.spec | has("hostNetwork") or has("dnsPolicy") | not'
+  objects 1.35.0 --set excludedNamespaces=null >/dev/null
+}
+
 @test "a quota allows the system's priority class outside of kube-system" {
   quota() { objects 1.35.0 "$@" | jq -c '[.[] | select(.kind == "ResourceQuota").spec.scopeSelector.matchExpressions[0].values]'; }
   [ "$(quota)" = '[["system-cluster-critical"]]' ]

@@ -18,6 +18,7 @@ commands_of() {
   cp -r e2e-tests/fixtures "$folder/e2e-tests"
   cp crates/demo/manifests/service-account.yaml "$folder/sa.yaml"
   cp crates/demo/manifests/azure-wi-demo.yaml "$folder/deployment.yaml"
+  echo 'replicaCount: 3' >"$folder/platform.yaml"
   [ ! -e annotated-policy.wasm ] || cp annotated-policy.wasm "$folder"
   e2e-tests/docs/commands "$1" >"$folder/commands"
   [ -s "$folder/commands" ]
@@ -56,8 +57,10 @@ commands_of() {
   commands_of docs/security.md
 }
 
-@test "docs/platforms.md: each block of values renders" {
+@test "docs/platforms.md: installs with each block of values" {
   need helm
+  commands_of docs/platforms.md
+  [[ $output == *'replicas: 3'* ]]
   awk -v folder="$BATS_TEST_TMPDIR" '
     /^```yaml$/ { block = sprintf("%s/%02d.yaml", folder, ++blocks); next }
     /^```$/ { block = "" }

@@ -82,7 +82,7 @@ webhook is away, it must be shown nevertheless. No selector can say that.
 */}}
 {{- define "azwi.scope" -}}
 {{- $selector := .root.Values.mutatingWebhookNamespaceSelector | default dict -}}
-{{- $excluded := append .excluded .root.Release.Namespace | uniq | toJson -}}
+{{- $excluded := append (.excluded | default list) .root.Release.Namespace | uniq | toJson -}}
 {{- if semverCompare ">=1.30.0-0" .root.Capabilities.KubeVersion.Version -}}
 {{- with $selector -}}
 namespaceSelector:
