@@ -27,8 +27,15 @@ setup_file() {
   kubectl create namespace "$system"
   kubectl create namespace "$demo"
   helm_webhook install --wait --timeout 2m
-  kubectl -n "$demo" create configmap stand-in --from-file="ca.crt=$BATS_FILE_TMPDIR/ca.crt"
+  local authorities=(--from-file="ca.crt=$BATS_FILE_TMPDIR/ca.crt")
+  if [ -d "$AZURE_PROGRAMS/java" ]; then
+    keytool -importcert -noprompt -alias stand-in -file "$BATS_FILE_TMPDIR/ca.crt" -keystore "$BATS_FILE_TMPDIR/ca.p12" \
+      -storetype PKCS12 -storepass changeit 2>/dev/null
+    authorities+=(--from-file="ca.p12=$BATS_FILE_TMPDIR/ca.p12")
+  fi
+  kubectl -n "$demo" create configmap stand-in "${authorities[@]}"
   demo_account reader "$client"
+  demo_account rotated "$client"
   demo_account stranger "$client"
   demo_account of-another-application "$stranger"
   demo_account of-another-audience "$client"
@@ -78,7 +85,7 @@ directory() {
       subscriptions: [{id: "00000000-0000-4000-8000-00000000000\($number)", readers: [$client],
         vaults: [{name: $vault, resourceGroup: "demo", location: "westeurope", secrets: {greeting: "a secret of \($cloud) \($number)"}}]}]};
     {issuers: {($issuer): $keys, "https://other.example": {keys: []}}, authorityHosts: ["login.contoso.example"], tenants: [
-      tenant($tenant; "AzurePublicCloud"; 1; "standin"; ["reader"]),
+      tenant($tenant; "AzurePublicCloud"; 1; "standin"; ["reader", "rotated"]),
       tenant($other; "AzurePublicCloud"; 2; "other"; ["of-another-tenant"]),
       tenant($us; "AzureUSGovernment"; 3; "standin"; ["reader"]),
       tenant($china; "AzureChinaCloud"; 4; "standin"; ["reader"])]}'
@@ -94,8 +101,15 @@ start_stand_in() {
 
 # run_in_pod NAME ACCOUNT COMMAND...: with $ANNOTATIONS, runs a program to its end in a pod, and prints what it says.
 run_in_pod() {
-  local name=$1 account=$2 none='{}'
+  local name=$1 account=$2 none='{}' java_mount='' java_volume='' java_settings
   shift 2
+  # Debian's Java has its settings outside of /usr.
+  java_settings=$(dirname "$(readlink -f "$(java_home)/conf/security/java.security")")
+  if [[ $java_settings = /etc/* ]]; then
+    java_settings=/etc/$(cut -d/ -f3 <<<"$java_settings")
+    java_mount="- {name: java, mountPath: $java_settings, readOnly: true}"
+    java_volume="- {name: java, hostPath: {path: $java_settings}}"
+  fi
   kubectl -n "$demo" create -f - >/dev/null <<Y
 apiVersion: v1
 kind: Pod
@@ -115,6 +129,7 @@ spec:
         - {name: REQUESTS_CA_BUNDLE, value: /stand-in/ca.crt}
         - {name: SSL_CERT_FILE, value: /stand-in/ca.crt}
         - {name: NODE_EXTRA_CA_CERTS, value: /stand-in/ca.crt}
+        - {name: JAVA_TOOL_OPTIONS, value: "-Djavax.net.ssl.trustStore=/stand-in/ca.p12 -Djavax.net.ssl.trustStorePassword=changeit"}
         - {name: AZURE_CONFIG_DIR, value: /tmp/azure}
         - {name: AZURE_CORE_COLLECT_TELEMETRY, value: "no"}
         - {name: AZURE_CLOUD, value: "${AZURE_CLOUD:-}"}
@@ -125,6 +140,7 @@ spec:
         - {name: programs, mountPath: /programs, readOnly: true}
         - {name: stand-in, mountPath: /stand-in}
         - {name: tmp, mountPath: /tmp}
+        $java_mount
   volumes:
     - {name: usr, hostPath: {path: /usr}}
     - {name: lib, hostPath: {path: /usr/lib}}
@@ -132,28 +148,33 @@ spec:
     - {name: programs, hostPath: {path: $AZURE_PROGRAMS}}
     - {name: stand-in, configMap: {name: stand-in}}
     - {name: tmp, emptyDir: {}}
+    $java_volume
 Y
-  kubectl -n "$demo" wait "pod/$name" --for=jsonpath='{.status.containerStatuses[0].state.terminated}' --timeout=120s >/dev/null ||
+  kubectl -n "$demo" wait "pod/$name" --for=jsonpath='{.status.containerStatuses[0].state.terminated}' --timeout=240s >/dev/null ||
     kubectl -n "$demo" describe pod "$name"
   kubectl -n "$demo" logs "$name"
   [ "$(kubectl -n "$demo" get pod "$name" -o jsonpath='{.status.containerStatuses[0].state.terminated.exitCode}')" = 0 ]
 }
 
-# sign_in PROGRAM NAME ACCOUNT VAULT_HOST: prints the secret.
+java_home() { dirname "$(dirname "$(readlink -f /usr/bin/java)")"; }
+
+# sign_in PROGRAM NAME ACCOUNT [VAULT_HOST [SCOPE]]: prints the secret.
 sign_in() {
   local vault=${4:-standin.vault.azure.net} folder=/programs/$1
   case $1 in
     az) run_in_pod "az-$2" "$3" /usr/bin/sh "$folder/sign-in.sh" "${vault%%.*}" greeting ;;
     python) run_in_pod "python-$2" "$3" /usr/bin/env PYTHONPATH="$folder/packages" /usr/bin/python3 "$folder/sign-in.py" "https://$vault" greeting ;;
     node) run_in_pod "node-$2" "$3" /usr/bin/node "$folder/sign-in.js" "https://$vault" greeting ;;
-    go) run_in_pod "go-$2" "$3" "$folder/sign-in" "https://$vault" greeting ;;
+    node24) run_in_pod "node24-$2" "$3" "$folder/node_modules/node/bin/node" "$folder/sign-in.js" "https://$vault" greeting ;;
+    java) run_in_pod "java-$2" "$3" "$(java_home)/bin/java" -cp "$folder:$folder/jars/*" SignIn "https://$vault" greeting ${5:+"$5"} ;;
+    go | rust) run_in_pod "$1-$2" "$3" "$folder/sign-in" "https://$vault" greeting ;;
   esac
 }
 
 # The libraries that are installed; one that is not is named by azure/programs.
 libraries() {
   local library
-  for library in python node go; do [ ! -d "$AZURE_PROGRAMS/$library" ] || echo "$library"; done
+  for library in python node node24 go java rust; do [ ! -d "$AZURE_PROGRAMS/$library" ] || echo "$library"; done
 }
 
 # Sets values of the chart, and waits until pods are mutated by them: no replica of before is left.
@@ -170,8 +191,9 @@ reads_the_secret() {
     echo "$library: $output"
     [ "$status" -eq 0 ]
     [[ $output == *"WorkloadIdentityCredential: $2"* ]]
-    [[ $output == *"DefaultAzureCredential: $2"* ]]
-    [ "$library" = node ] || [[ $output == *"MSAL: true"* ]]
+    # Rust has no such credential.
+    [ "$library" = rust ] || [[ $output == *"DefaultAzureCredential: $2"* ]]
+    case $library in python | go) [[ $output == *"MSAL: true"* ]] ;; esac
   done
 }
 
@@ -246,8 +268,8 @@ Y
     token_endpoint "$source" >"$BATS_TEST_TMPDIR/values.json"
     configure --values "$BATS_TEST_TMPDIR/values.json"
     for library in $(libraries); do
-      # Azure Identity for JavaScript knows the proxy since 4.14, which needs Node 22.
-      [ "$library" != node ] || continue
+      # Azure Identity knows the proxy since 4.14 for JavaScript, which needs Node 22, and since 1.1 for Rust.
+      case $library in node | rust) continue ;; esac
       signed_in=$((signed_in + 1))
       ANNOTATIONS='{azure.workload.identity/use-identity-binding: "true"}' run sign_in "$library" "bound-$signed_in" bound
       echo "$source $library: $output"
@@ -259,6 +281,32 @@ Y
   [ "$(decided "token proxy")" -eq "$signed_in" ]
   # Never past it.
   [ "$(decided azure)" -eq 0 ]
+}
+
+# A kubelet forgets its tokens when it stops, and asks for new ones; otherwise it does so after 48 minutes at the earliest.
+restart_kubelet() {
+  local process command state=${CLUSTER_STATE:-/tmp/azwi-cluster}
+  process=$(grep -lx kubelet $(sed 's|.*|/proc/&/comm|' "$state/pids") 2>/dev/null | cut -d/ -f3)
+  mapfile -d '' command <"/proc/$process/cmdline"
+  kill "$process"
+  while [ -e "/proc/$process" ]; do sleep 0.1; done
+  setsid "${command[@]}" >>"$state/log/kubelet" 2>&1 </dev/null 3>&- 4>&- &
+  echo $! >>"$state/pids"
+}
+
+@test "a program exchanges the token that the kubelet has renewed while it ran" {
+  [ -d "$AZURE_PROGRAMS/java" ] || skip "only Azure Identity for Java reads the token for each exchange, and it is not installed"
+  configure
+  sign_in java renewed rotated standin.vault.azure.net https://management.azure.com/.default >"$BATS_TEST_TMPDIR/output" 2>&1 3>&- 4>&- &
+  program=$!
+  has_read() { kubectl -n "$demo" logs java-renewed 2>/dev/null | grep -q DefaultAzureCredential; }
+  eventually has_read
+  tokens() { jq -r 'select(.decision == "federated credential rotated").tokenIssuedAt' "$BATS_FILE_TMPDIR/stand-in.log" | sort -u | wc -l; }
+  [ "$(tokens)" -eq 1 ]
+  restart_kubelet
+  wait "$program" || { cat "$BATS_TEST_TMPDIR/output"; false; }
+  grep "after the rotation: true" "$BATS_TEST_TMPDIR/output"
+  [ "$(tokens)" -eq 2 ]
 }
 
 @test "wrong set-ups end with the code that docs/troubleshooting.md explains" {

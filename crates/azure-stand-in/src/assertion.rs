@@ -18,6 +18,16 @@ struct Claims {
     aud: Audience,
     exp: i64,
     nbf: i64,
+    iat: Option<i64>,
+}
+
+/// An accepted token.
+#[derive(Debug)]
+pub(crate) struct Accepted<'d> {
+    /// The federated credential that it matches.
+    pub credential: &'d FederatedCredential,
+    /// When it was issued, in seconds since 1970, if it says so.
+    pub issued_at: Option<i64>,
 }
 
 /// One audience, or a list as Kubernetes writes it.
@@ -37,7 +47,7 @@ impl Audience {
     }
 }
 
-/// Checks a token at a time (seconds since 1970), and returns the federated credential that it matches.
+/// Checks a token at a time (seconds since 1970).
 ///
 /// Comparisons are exact, also in letter case, as in Entra ID.
 ///
@@ -48,7 +58,7 @@ pub(crate) fn judge<'d>(
     application: &'d Application,
     directory: &Directory,
     now: i64,
-) -> Result<&'d FederatedCredential, Refusal> {
+) -> Result<Accepted<'d>, Refusal> {
     let claims = claims_of(token, None)?.claims;
     let credentials = &application.federated_credentials;
     let of_issuer: Vec<_> = credentials.iter().filter(|credential| credential.issuer == claims.iss).collect();
@@ -63,14 +73,14 @@ pub(crate) fn judge<'d>(
     let has_audience = |credential: &&FederatedCredential| {
         credential.audiences.iter().any(|audience| claims.aud.all().contains(audience))
     };
-    let Some(matching) = of_subject.into_iter().find(has_audience) else {
+    let Some(credential) = of_subject.into_iter().find(has_audience) else {
         return Err(Refusal::audience_unmatched(&claims.aud.all().join(", ")));
     };
     verify_signature(token, &claims.iss, directory)?;
     if now + CLOCK_SKEW < claims.nbf || claims.exp + CLOCK_SKEW < now {
         return Err(Refusal::outside_lifetime());
     }
-    Ok(matching)
+    Ok(Accepted { credential, issued_at: claims.iat })
 }
 
 fn verify_signature(token: &str, issuer: &str, directory: &Directory) -> Result<(), Refusal> {

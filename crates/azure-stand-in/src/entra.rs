@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::aadsts::Refusal;
-use crate::assertion::judge;
+use crate::assertion::{Accepted, judge};
 use crate::clouds::{Cloud, Host};
 use crate::directory::{Directory, Tenant};
 use crate::service::{Question, Service, not_found};
@@ -28,7 +28,11 @@ pub(crate) enum Authority {
 
 /// Why a token was given or refused, for the log.
 #[derive(Debug, Clone)]
-pub(crate) struct Decision(pub String);
+pub(crate) struct Decision {
+    pub reason: String,
+    /// When the service account token was issued, in seconds since 1970, if it was accepted.
+    pub token_issued_at: Option<i64>,
+}
 
 /// Answers a request to a login host.
 pub(crate) fn answer(service: &Service, authority: Authority, question: &Question) -> Response {
@@ -120,32 +124,33 @@ fn token(
     resource: fn(&Form) -> Result<String, Refusal>,
 ) -> Response {
     match exchange(service, authority, question, tenant, resource) {
-        Ok((token, credential)) => {
+        Ok((token, accepted)) => {
             let body: Value = json!({
                 "token_type": "Bearer", "expires_in": LIFETIME, "ext_expires_in": LIFETIME, "access_token": token,
             });
-            decided(Json(body).into_response(), format!("federated credential {credential}"))
+            let reason = format!("federated credential {}", accepted.credential.name);
+            decided(Json(body).into_response(), Decision { reason, token_issued_at: accepted.issued_at })
         }
         Err(refusal) => {
-            let decision = format!("AADSTS{}", refusal.code);
-            decided(refusal.into_response(), decision)
+            let reason = format!("AADSTS{}", refusal.code);
+            decided(refusal.into_response(), Decision { reason, token_issued_at: None })
         }
     }
 }
 
-fn decided(mut response: Response, decision: String) -> Response {
-    response.extensions_mut().insert(Decision(decision));
+fn decided(mut response: Response, decision: Decision) -> Response {
+    response.extensions_mut().insert(decision);
     response
 }
 
-/// Exchanges a service account token for an access token, and names the federated credential that allowed it.
-fn exchange(
-    service: &Service,
+/// Exchanges a service account token for an access token.
+fn exchange<'s>(
+    service: &'s Service,
     authority: Authority,
     question: &Question,
     tenant: &str,
     resource: fn(&Form) -> Result<String, Refusal>,
-) -> Result<(String, String), Refusal> {
+) -> Result<(String, Accepted<'s>), Refusal> {
     let form = &question.form;
     let tenant = tenant_of(&service.directory, authority, tenant)?;
     supported(form, "grant_type", "client_credentials")?;
@@ -156,12 +161,12 @@ fn exchange(
     let resource = resource(form)?;
     let application =
         tenant.application(client_id).ok_or_else(|| Refusal::application_unknown(client_id, &tenant.id))?;
-    let credential = judge(assertion, application, &service.directory, seconds_since_1970())?;
+    let accepted = judge(assertion, application, &service.directory, seconds_since_1970())?;
     if !tenant.cloud.knows_resource(&resource) {
         return Err(Refusal::resource_unknown(&resource, &tenant.id));
     }
     let grant = Grant { tenant: tenant.id.clone(), client_id: application.client_id.clone(), resource };
-    Ok((service.tokens.give(grant), credential.name.clone()))
+    Ok((service.tokens.give(grant), accepted))
 }
 
 fn parameter<'f>(form: &'f Form, name: &str) -> Result<&'f str, Refusal> {

@@ -89,6 +89,7 @@ async fn serve(State(service): State<Arc<Service>>, request: Request) -> Respons
         Err(status) => return status.into_response(),
     };
     let response = service.answer(&question);
+    let decision = response.extensions().get::<Decision>();
     let line = json!({
         "listener": if service.is_token_proxy { "token proxy" } else { "azure" },
         "host": question.host,
@@ -96,7 +97,8 @@ async fn serve(State(service): State<Arc<Service>>, request: Request) -> Respons
         "path": question.path,
         "status": response.status().as_u16(),
         "client": question.form.get("client_id"),
-        "decision": response.extensions().get::<Decision>().map(|decision| &decision.0),
+        "decision": decision.map(|decision| &decision.reason),
+        "tokenIssuedAt": decision.and_then(|decision| decision.token_issued_at),
     });
     println!("{line}");
     response

@@ -4,8 +4,14 @@ import { DefaultAzureCredential, WorkloadIdentityCredential } from "@azure/ident
 import { SecretClient } from "@azure/keyvault-secrets";
 
 const [vault, name] = process.argv.slice(2);
+// AKS identity binding: only this credential can use the proxy, and only if it is told to.
+const isBound = "AZURE_KUBERNETES_TOKEN_PROXY" in process.env;
+const credentials = [new WorkloadIdentityCredential({ enableAzureProxy: isBound })];
+if (!isBound) {
+  credentials.push(new DefaultAzureCredential());
+}
 
-for (const credential of [new WorkloadIdentityCredential(), new DefaultAzureCredential()]) {
+for (const credential of credentials) {
   const secret = await new SecretClient(vault, credential).getSecret(name);
   console.log(`${credential.constructor.name}: ${secret.value}`);
 }
