@@ -16,7 +16,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
-use test_support::api_server::ApiServer;
+use test_support::api_server::{ApiServer, TOKEN};
 use test_support::setup;
 use test_support::tls_client::{Caller, SERVER_NAME, new_certificate};
 use test_support::webhook::WebhookProcess;
@@ -319,7 +319,7 @@ async fn a_lost_authority_is_revoked_by_an_annotation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_secret_holds_gets_into_no_log() {
+async fn what_the_secret_holds_and_the_own_credential_get_into_no_log() {
     let api_server = api_server();
     let flags = [&SHORT_LIFE[..], &["--log-level", "all"]].concat();
     let webhook = WebhookProcess::start_self_managed(&api_server, &flags).await.unwrap();
@@ -345,6 +345,8 @@ async fn what_the_secret_holds_gets_into_no_log() {
     for text in lines.chain([&*base64]) {
         assert!(!log.contains(text) && !log.contains(&text[..32]), "{text} is in the log");
     }
+    assert!(log.contains("hyper_util::client"), "the HTTP client logs too at this level");
+    assert!(!log.contains(TOKEN), "the credential is in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]

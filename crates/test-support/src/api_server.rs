@@ -25,6 +25,9 @@ use tokio::sync::{broadcast, watch};
 
 use crate::api_objects::ApiObjects;
 
+/// The credential in its kubeconfig, which nothing checks: tests look for it where it must not be.
+pub const TOKEN: &str = "the-credential-of-the-webhook";
+
 /// A running API server. It stops on drop.
 pub struct ApiServer {
     /// Its listen address.
@@ -114,7 +117,7 @@ impl ApiServer {
     pub fn kubeconfig(&self) -> String {
         format!(
             "apiVersion: v1\nkind: Config\nclusters: [{{name: test, cluster: {{server: \"http://{}\"}}}}]\n\
-             users: [{{name: test, user: {{}}}}]\ncontexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
+             users: [{{name: test, user: {{token: {TOKEN}}}}}]\ncontexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
              current-context: test\n",
             self.address
         )

@@ -15,19 +15,20 @@ use crate::kubernetes;
 use crate::service_accounts::read_one;
 
 /// Service accounts from manifests, and the cluster to ask for others.
-pub(super) struct Accounts {
+pub struct Accounts {
     default_namespace: String,
     known: HashMap<(String, String), ServiceAccountLookup>,
     cluster: Option<(Runtime, Client)>,
 }
 
 impl Accounts {
-    pub(super) fn new(default_namespace: &str) -> Self {
+    /// No accounts; those without a namespace will be in `default_namespace`.
+    pub fn new(default_namespace: &str) -> Self {
         Self { default_namespace: default_namespace.to_owned(), known: HashMap::new(), cluster: None }
     }
 
     /// Adds the service accounts of a document, in a List or not.
-    pub(super) fn add(&mut self, document: &Document) {
+    pub fn add(&mut self, document: &Document) {
         let Some(json) = document.json.as_deref().and_then(|json| JsonText::parse(json).ok()) else { return };
         for item in items(json.root()) {
             if item.group.is_empty() && item.kind == "ServiceAccount" {
@@ -50,7 +51,7 @@ impl Accounts {
     ///
     /// # Errors
     /// There is no usable configuration of a cluster.
-    pub(super) fn read_others_from_cluster(&mut self, kubeconfig: Option<&Path>) -> Result<()> {
+    pub fn read_others_from_cluster(&mut self, kubeconfig: Option<&Path>) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(kubernetes::client(kubeconfig))?;
         self.cluster = Some((runtime, client));
