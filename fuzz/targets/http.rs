@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     runtime.block_on(async {
         let answer = answer(webhook, bytes).await;
         let text = String::from_utf8_lossy(&answer);
-        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+        let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
         assert!(answer.is_empty() || status.is_some_and(|status| status != "500"), "{text}");
         let reply = webhook.caller().connect().await.expect("a connection").send("GET", "/", "", "").await;
         assert_eq!(reply.expect("an answer").status, 404);

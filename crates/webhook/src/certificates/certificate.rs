@@ -31,7 +31,8 @@ pub struct Certificate {
 impl Certificate {
     /// Returns the certificates in a text, in order; ignores everything else.
     pub fn all_in(text: &str) -> Vec<Self> {
-        let pieces = text.split_inclusive(END);
+        // The library would take an incomplete last line, and other readers refuse it.
+        let pieces = text.split_inclusive(END).filter(|piece| piece.ends_with(END));
         pieces.filter_map(|piece| Self::read(piece.get(piece.rfind(BEGIN)?..)?)).collect()
     }
 
@@ -131,6 +132,13 @@ mod tests {
         let found = Certificate::all_in(&text);
         let texts: Vec<_> = found.iter().map(|certificate| certificate.pem().to_owned()).collect();
         assert_eq!(texts, [first.replace("\r\n", "\n"), second.replace("\r\n", "\n")]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_off_is_none() {
+        let text = pem();
+        let cut = text.trim_end().strip_suffix("CERTIFICATE-----").unwrap();
+        assert_eq!(Certificate::all_in(cut), []);
     }
 
     #[test]
