@@ -54,7 +54,7 @@ fuzz_target!(|text: &str| {
         values.iter().find(|(name, _)| name.ends_with(key)).map(|(_, value)| (*value).to_owned())
     };
     let skipped = value(&of_pod, "/skip-containers").unwrap_or_default();
-    let skipped: Vec<_> = skipped.split(';').map(str::trim).collect();
+    let skipped: Vec<_> = skipped.split([';', ',']).map(str::trim).collect();
     let client_id = value(&of_account, "/client-id").unwrap_or_default();
     // An empty one counts, as it does for upstream.
     let tenant_id = value(&of_account, "/tenant-id").unwrap_or_else(|| "contoso.example".to_owned());
