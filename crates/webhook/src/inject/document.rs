@@ -42,7 +42,7 @@ pub fn inject_into(
         let Some((pod, path)) = item.pod() else { continue };
         let own = text_of(item.object, &["metadata", "namespace"]);
         let namespace = if own.is_empty() { default_namespace } else { &own };
-        let name = name_of(item.object);
+        let name = name_of(&item.kind, item.object);
         let answer =
             |request| admit(&request, config).finish(|namespace, name| accounts.find(namespace, name));
         match answer(AdmissionRequest::pod_creation(namespace, pod)) {
@@ -145,6 +145,15 @@ mod tests {
         ] {
             assert!(json.contains(part), "{part} is missing in {json}");
         }
+    }
+
+    #[test]
+    fn items_without_a_kind_are_named_by_their_lists() {
+        let outcome = injected(
+            "{apiVersion: apps/v1, kind: DeploymentList, items: [{metadata: {name: d}, spec: {template: {metadata: \
+             {labels: {azure.workload.identity/use: 'true'}}, spec: {serviceAccount: missing, containers: []}}}}]}",
+        );
+        assert_eq!(outcome.messages, ["Error: Deployment d: serviceaccounts \"missing\" not found"]);
     }
 
     #[test]

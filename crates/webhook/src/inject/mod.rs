@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 
 use crate::settings::SettingsArguments;
 
-use objects::name_of;
+use objects::{name_of, text_of};
 
 pub use accounts::Accounts;
 pub use document::{Outcome, inject_into};
@@ -139,7 +139,7 @@ fn read(file: &PathBuf) -> Result<String> {
 /// Kind and name, for messages.
 fn document_name(document: &Document) -> String {
     let json = document.json.as_deref().and_then(|json| JsonText::parse(json).ok());
-    json.map_or_else(String::new, |json| name_of(json.root()))
+    json.map_or_else(String::new, |json| name_of(&text_of(json.root(), &["kind"]), json.root()))
 }
 
 /// The changed lines of a document, with three lines of context.

@@ -49,12 +49,12 @@ pub(super) fn text_of(object: JsonValue<'_>, path: &[&str]) -> String {
 }
 
 /// Kind, namespace if the object sets one, and name, for messages.
-pub(super) fn name_of(object: JsonValue<'_>) -> String {
+pub(super) fn name_of(kind: &str, object: JsonValue<'_>) -> String {
     let name = text_of(object, &["metadata", "name"]);
     let name = if name.is_empty() { text_of(object, &["metadata", "generateName"]) } else { name };
     let namespace = match text_of(object, &["metadata", "namespace"]) {
         namespace if namespace.is_empty() => namespace,
         namespace => printable(&namespace, 63) + "/",
     };
-    format!("{} {namespace}{}", printable(&text_of(object, &["kind"]), 63), printable(&name, 63))
+    format!("{} {namespace}{}", printable(kind, 63), printable(&name, 63))
 }
