@@ -77,7 +77,19 @@ impl WebhookProcess {
     /// # Errors
     /// The program is not built, or does not become ready.
     pub async fn start_self_managed(api_server: &ApiServer, flags: &[&str]) -> Result<Self> {
-        let mut command = Command::new(program()?);
+        Self::start_self_managed_program(&program()?, api_server, flags).await
+    }
+
+    /// Like [`WebhookProcess::start_self_managed`], with any build of the program.
+    ///
+    /// # Errors
+    /// The program cannot be started, or does not become ready.
+    pub async fn start_self_managed_program(
+        program: &Path,
+        api_server: &ApiServer,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let mut command = Command::new(program);
         // Together with the namespace, this is the name that callers use.
         command.args(["--service-name", "webhook"]).args(flags).env("POD_NAMESPACE", "test");
         Self::spawn(command, tempfile::tempdir()?, api_server).await
@@ -231,7 +243,10 @@ pub fn addresses(log: &str) -> Result<[SocketAddr; 3]> {
 }
 
 /// The webhook's program, next to the tests' own.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not built.
+pub fn program() -> Result<PathBuf> {
     let tests = std::env::current_exe()?;
     let folder = tests.ancestors().nth(2).context("the tests are in no target folder")?;
     let program = folder.join("azwi-webhook");

@@ -133,6 +133,8 @@ pub fn start(level: LogLevel) -> LogControl {
         .with_current_span(false)
         .with_env_filter(EnvFilter::new(level.filter()))
         .with_writer(std::io::stderr)
+        // It would report them where they come from, and panic because that fails too.
+        .log_internal_errors(false)
         .with_filter_reloading();
     let handle = builder.reload_handle();
     // Tests start several servers in one process; the first one's logger serves all of them.
