@@ -196,6 +196,14 @@ hostile: dist policy.wasm build-tests ## Attack the released webhook in 64 MiB, 
 	$(call say,attacks on the webhook and the policy)
 	@$(TEST_PROGRAMS)/hostile --webhook dist/$(ARCH)/azwi-webhook
 
+# How long `make soak` runs.
+MINUTES ?= 5
+
+.PHONY: soak
+soak: dist build-tests ## Run the released webhook under load for MINUTES=5, with one fault after another; needs root
+	$(call say,two replicas at half of their capacity$(,) $(MINUTES) minutes)
+	@$(TEST_PROGRAMS)/soak --webhook dist/$(ARCH)/azwi-webhook --minutes $(MINUTES) --output $(TARGET_DIR)/soak.svg
+
 # Seconds for each fuzz target.
 SECONDS ?= 60
 # Optimized by default; --dev takes half the time to build, and runs slower.

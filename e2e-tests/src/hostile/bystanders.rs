@@ -239,7 +239,10 @@ async fn ask_kept(
 }
 
 /// Whether the pod was admitted and changed.
-fn check(reply: &Reply) -> Result<()> {
+///
+/// # Errors
+/// It was not, or there is no answer that can be read.
+pub fn check(reply: &Reply) -> Result<()> {
     let text = String::from_utf8_lossy(&reply.body);
     ensure!(reply.status == 200, "status {}: {text}", reply.status);
     let answer = Answer::from_review(&reply.json()?)?;
